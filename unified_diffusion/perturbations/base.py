@@ -1,0 +1,127 @@
+"""The forward process: how data are destroyed."""
+
+import abc
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from unified_diffusion.registry import choose
+
+Time = int | np.integer | Int[np.ndarray, "..."] | Int[Array, "..."]
+Level = Float[Array, "..."]
+
+
+def expand(level, x):
+    """A scalar, or one number per example `[B]`, shaped to multiply `x` of shape `[B, ...]`."""
+    level = jnp.asarray(level)
+    return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level
+
+
+class Perturbation(abc.ABC):
+    """A Gaussian forward process x_t = alpha(t) x_0 + sigma(t) eps that is a Markov chain in t.
+
+    t = 0 is clean data and t = num_steps the noisiest level. Every `t` (and `s < t`) is one integer or one integer per
+    example `[B]`; levels come back in its shape. A process is its noise levels and its prior: all else follows from
+    alpha, sigma and the log signal-to-noise ratio lambda(t) = 2 log(alpha / sigma), through
+    r = SNR(t) / SNR(s) = exp(lambda(t) - lambda(s)). Kingma et al. 2021, appendix A, which contains DDPM's equations 2,
+    4, 6 and 7, and NCSN as a chain: Song et al. 2021, appendix B.
+    """
+
+    num_steps: int
+
+    @property
+    @abc.abstractmethod
+    def levels(self):
+        """The noise levels: a `Ladder`."""
+
+    @property
+    @abc.abstractmethod
+    def prior_sigma(self) -> float:
+        """Standard deviation of the prior N(0, prior_sigma² I) at t = num_steps."""
+
+    @abc.abstractmethod
+    def scales(self, log_snr: Level) -> tuple[Level, Level]:
+        """(alpha, sigma) at any log-SNR, on the ladder or between its levels."""
+
+    def alpha(self, t: Time) -> Level:
+        """Signal scale; 1 at t = 0."""
+        return self.levels.alpha(t)
+
+    def sigma(self, t: Time) -> Level:
+        """Noise scale, in data units ([-1, 1] images); 0 at t = 0."""
+        return self.levels.sigma(t)
+
+    def log_snr(self, t: Time) -> Level:
+        """lambda(t) = log(alpha² / sigma²), strictly decreasing; infinite at t = 0."""
+        return self.levels.log_snr(t)
+
+    def log_snr_change(self, s: Time, t: Time) -> Level:
+        """lambda(t) - lambda(s) <= 0, without the cancellation of subtracting two rounded values; -inf for s = 0."""
+        return self.levels.log_snr_change(s, t)
+
+    def noise_label(self, t):
+        """The noise level as the network sees it, counted from 0; `t` may be fractional, between two levels."""
+        return t - 1
+
+    def label_log_snr(self, noise_label):
+        """The log-SNR that a (fractional) noise label stands for."""
+        return self.levels.log_snr_between(jnp.asarray(noise_label) + 1)
+
+    def timesteps(self, num_steps: int, spacing: str = "uniform") -> Int[np.ndarray, " steps_plus_1"]:
+        """Times of a sampler that takes `num_steps` steps: `[num_steps + 1]`, decreasing from the last level to 0.
+
+        Raises:
+            UserError: unknown spacing, or more steps than levels.
+        """
+        return self.levels.timesteps(num_steps, spacing)
+
+    def perturb(self, x0: Float[Array, " b *d"], t: Time, noise: Float[Array, " b *d"]) -> Float[Array, " b *d"]:
+        """x_t = alpha(t) x_0 + sigma(t) noise. Ho et al. 2020, eq. 4; Song & Ermon 2019, section 3.1."""
+        return expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * noise
+
+    def transition(self, s: Time, t: Time) -> tuple[Level, Level]:
+        """(scale, variance) of q(x_t | x_s), s < t: alpha_t / alpha_s and sigma_t² (1 - r). Ho et al. 2020, eq. 2."""
+        return self.alpha(t) / self.alpha(s), -(self.sigma(t) ** 2) * jnp.expm1(self.log_snr_change(s, t))
+
+    def posterior_coefficients(self, s: Time, t: Time) -> tuple[Level, Level]:
+        """(a, b) of E[x_s | x_t, x_0] = a x_0 + b x_t, s < t: alpha_s (1 - r), r alpha_s / alpha_t. DDPM eq. 7."""
+        change = self.log_snr_change(s, t)
+        return -self.alpha(s) * jnp.expm1(change), jnp.exp(change) * self.alpha(s) / self.alpha(t)
+
+    def posterior_variance(self, s: Time, t: Time) -> Level:
+        """Variance of q(x_s | x_t, x_0), s < t: sigma_s² (1 - r), DDPM's beta-tilde. Ho et al. 2020, eq. 7."""
+        return -(self.sigma(s) ** 2) * jnp.expm1(self.log_snr_change(s, t))
+
+    def reverse_variance(self, s: Time, t: Time, variance: str = "large") -> Level:
+        """A fixed variance of the reverse step from t to s: "large", the transition's, or "small", the posterior's.
+
+        For s = 0, where the posterior's is 0, "small" is that of the step from 2 to 1. Ho et al. 2020, section 3.2.
+
+        Raises:
+            UserError: any other `variance`.
+        """
+        choose(variance, ("large", "small"), "variance")
+        if variance == "large" or self.num_steps == 1:
+            return self.transition(s, t)[1]
+        return jnp.where(jnp.asarray(s) == 0, self.posterior_variance(1, 2), self.posterior_variance(s, t))
+
+    def posterior(
+        self, x0: Float[Array, " b *d"], x_t: Float[Array, " b *d"], s: Time, t: Time
+    ) -> tuple[Float[Array, " b *d"], Level]:
+        """(mean, variance) of q(x_s | x_t, x_0), s < t; (x_0, 0) for s = 0. Ho et al. 2020, eq. 6 and 7."""
+        signal, noisy = self.posterior_coefficients(s, t)
+        return expand(signal, x0) * x0 + expand(noisy, x0) * x_t, self.posterior_variance(s, t)
+
+    def sample_prior(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
+        """x_T from the prior N(0, prior_sigma² I), of the given shape."""
+        return self.prior_sigma * jax.random.normal(key, shape)
+
+    def prior_kl(self, x0: Float[Array, " b *d"]) -> Float[Array, " b"]:
+        """KL(q(x_T | x_0) || prior) of each example, in nats: the bound's L_T. Ho et al. 2020, eq. 5."""
+        alpha, sigma = self.levels.last
+        signal, noise = (alpha / self.prior_sigma) ** 2, (sigma / self.prior_sigma) ** 2
+        # In float64, since DDPM's noise is 1 but for a few millionths, and then its terms cancel.
+        per_dimension = noise - 1 - np.log(noise)
+        return jnp.sum(signal * x0**2 + per_dimension, axis=tuple(range(1, x0.ndim))) / 2

@@ -1,0 +1,84 @@
+"""A finite ladder of noise levels: what DDPM's chain and NCSN's scales have in common."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unified_diffusion.errors import UserError
+from unified_diffusion.registry import lookup
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ladder:
+    """Tables over t = 0 … num_steps: built in float64, read in float32.
+
+    Args:
+        alphas: signal scales `[num_steps + 1]`, 1 at t = 0.
+        sigmas: noise scales `[num_steps + 1]`, 0 at t = 0.
+        log_snrs: log(alpha² / sigma²) `[num_steps + 1]`, strictly decreasing from +inf.
+    """
+
+    alphas: np.ndarray
+    sigmas: np.ndarray
+    log_snrs: np.ndarray
+
+    @property
+    def num_steps(self):
+        return len(self.alphas) - 1
+
+    @property
+    def last(self):
+        """(alpha, sigma) at t = num_steps, float64."""
+        return self.alphas[-1], self.sigmas[-1]
+
+    def alpha(self, t):
+        return self._read(self.alphas, t)
+
+    def sigma(self, t):
+        return self._read(self.sigmas, t)
+
+    def log_snr(self, t):
+        return self._read(self.log_snrs, t)
+
+    def log_snr_change(self, s, t):
+        """log_snr(t) - log_snr(s) to float32 precision: each is read as a float32 and what it rounded off."""
+        high = self.log_snrs.astype(np.float32)
+        low = np.concatenate([[0.0], self.log_snrs[1:] - high[1:]])
+        return (self._read(high, t) - self._read(high, s)) + (self._read(low, t) - self._read(low, s))
+
+    def time_of(self, log_snr):
+        """The fractional t at a log-SNR, interpolated between levels; 1 or num_steps outside of them."""
+        times = jnp.arange(self.num_steps, 0, -1, dtype=jnp.float32)
+        return jnp.interp(log_snr, jnp.asarray(self.log_snrs[:0:-1], jnp.float32), times)
+
+    def log_snr_between(self, t):
+        """The log-SNR at a fractional t between 1 and num_steps: the inverse of `time_of`."""
+        times = jnp.arange(1, self.num_steps + 1, dtype=jnp.float32)
+        return jnp.interp(t, times, jnp.asarray(self.log_snrs[1:], jnp.float32))
+
+    def timesteps(self, num_steps, spacing):
+        """Integer times `[num_steps + 1]`, strictly decreasing from the last level to 0."""
+        if not 1 <= num_steps <= self.num_steps:
+            raise UserError(
+                f"num_steps = {num_steps} sampling steps on a ladder of {self.num_steps} noise levels: "
+                f"take 1 to {self.num_steps}"
+            )
+        return lookup(SPACINGS, spacing, "step spacing")(self, num_steps)
+
+    def _read(self, table, t):
+        """`table[t]` in float32, in the shape of `t`; a t known to be no level is refused: JAX would clamp it."""
+        if not jnp.issubdtype(jnp.result_type(t), jnp.integer):
+            raise TypeError(f"a discrete perturbation takes an integer t in 0 … {self.num_steps}, not {t!r}")
+        if not isinstance(t, jax.Array) and np.size(t) and (np.min(t) < 0 or np.max(t) > self.num_steps):
+            raise IndexError(f"t = {t} is outside 0 … {self.num_steps}")
+        return jnp.asarray(table, jnp.float32)[jnp.asarray(t)]
+
+
+def uniform(ladder, num_steps):
+    """Evenly spaced times, rounded."""
+    return np.rint(np.linspace(ladder.num_steps, 0, num_steps + 1)).astype(np.int32)
+
+
+SPACINGS = {"uniform": uniform}

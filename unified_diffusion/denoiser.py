@@ -1,0 +1,174 @@
+"""A network, read through a perturbation."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from unified_diffusion.perturbations import Perturbation, expand
+from unified_diffusion.perturbations.base import Time
+from unified_diffusion.registry import lookup
+
+
+class Prediction(NamedTuple):
+    """What a denoiser knows of x_t, each shaped like x_t.
+
+    x0 = E[x_0 | x_t]; eps = (x_t - alpha x0) / sigma; score = -eps / sigma, the gradient of log q(x_t) with respect to
+    x_t. log_variance is the reverse step's log variance where the network predicts it, or None.
+    """
+
+    x0: Float[Array, " b *d"]
+    eps: Float[Array, " b *d"]
+    score: Float[Array, " b *d"]
+    log_variance: Float[Array, " b *d"] | None = None
+
+
+class Reading(NamedTuple):
+    """Where an output was made: x_t, its alpha and sigma, and (a, b) of the mean a x0 + b x_t one level down."""
+
+    x_t: jax.Array
+    alpha: jax.Array
+    sigma: jax.Array
+    mean_x0: jax.Array
+    mean_x_t: jax.Array
+
+
+def from_eps(eps, at):
+    """x0 = (x_t - sigma eps) / alpha. Ho et al. 2020, eq. 15."""
+    return (at.x_t - at.sigma * eps) / at.alpha, eps
+
+
+def from_x0(x0, at):
+    """eps = (x_t - alpha x0) / sigma."""
+    return x0, (at.x_t - at.alpha * x0) / at.sigma
+
+
+def from_v(v, at):
+    """v = alpha eps - sigma x0, solved with x_t = alpha x0 + sigma eps. Salimans & Ho 2022, section 4."""
+    norm = at.alpha**2 + at.sigma**2
+    return (at.alpha * at.x_t - at.sigma * v) / norm, (at.sigma * at.x_t + at.alpha * v) / norm
+
+
+def from_score(score, at):
+    """eps = -sigma score. Vincent 2011; Song & Ermon 2019, eq. 4."""
+    return from_eps(-at.sigma * score, at)
+
+
+def from_mean(mean, at):
+    """mean = a x0 + b x_t, DDPM's mu-tilde of the step to the level below. Ho et al. 2020, eq. 7."""
+    return from_x0((mean - at.mean_x_t * at.x_t) / at.mean_x0, at)
+
+
+PREDICTIONS = {"eps": from_eps, "x0": from_x0, "v": from_v, "score": from_score, "mean": from_mean}
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoiser:
+    """(x_t, t) -> Prediction(x0, eps, score): a network whose output is read as one prediction type.
+
+    A pytree: passed to `jax.jit`, its network's parameters are traced, so that new values compile nothing anew.
+
+    Args:
+        network: a callable (x, noise_label, label=None, *, rngs=None) -> array shaped like x. Fractional labels are
+            rounded for a network whose attribute `integer_labels` is true (an index embedding).
+        perturbation: the process whose x_t and t are given.
+        prediction: what the network puts out: "eps", "x0", "v", "score" or "mean".
+        native: the process that the network was trained on, where it is not `perturbation`; see `under`.
+        label: class labels `[B]` for calls that give none; see `given`.
+        dropout_key: a key turns dropout on, one mask a key; None is evaluation.
+    """
+
+    network: Callable
+    perturbation: Perturbation
+    prediction: str = "eps"
+    native: Perturbation | None = None
+    label: Int[Array, " b"] | None = None
+    dropout_key: PRNGKeyArray | None = None
+
+    def __post_init__(self):
+        lookup(PREDICTIONS, self.prediction, "prediction")
+
+    def __call__(
+        self, x_t: Float[Array, " b *d"], t: Time, label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None
+    ) -> Prediction:
+        """What the network makes of `x_t` `[B, ...]` at level `t` >= 1, one integer or one per example `[B]`."""
+        t = (jnp if isinstance(t, jax.Array) else np).broadcast_to(t, x_t.shape[:1])
+        label = self.label if label is None else label
+        if self.native is None:
+            x0, eps = self._read(x_t, t, label)
+        else:
+            x0, eps = self._read_native(x_t, t, label)
+        return Prediction(x0, eps, -eps / expand(self.perturbation.sigma(t), x_t))
+
+    def under(self, perturbation):
+        """The same network read on another noise ladder: each level is matched by its log-SNR.
+
+        Between two levels of its own ladder the network gets a fractional label, interpolated in log-SNR. Beyond the
+        ends it gets the nearest label, and x_t scaled so that neither signal nor noise is larger than it has seen.
+        """
+        native = self.perturbation if self.native is None else self.native
+        return dataclasses.replace(self, perturbation=perturbation, native=None if native == perturbation else native)
+
+    def given(self, label):
+        """The same denoiser for these class labels `[B]`."""
+        return dataclasses.replace(self, label=label)
+
+    def _read(self, x_t, t, label):
+        process = self.perturbation
+        at = Reading(x_t, process.alpha(t), process.sigma(t), *process.posterior_coefficients(t - 1, t))
+        return self._apply(at, process.noise_label(t), label)
+
+    def _read_native(self, x_t, t, label):
+        outer, native = self.perturbation, self.native
+        log_snr = outer.log_snr(t)
+        time = native.levels.time_of(log_snr)
+        if self.prediction == "mean" or getattr(self.network, "integer_labels", False):
+            time = jnp.rint(time).astype(jnp.int32)
+        nearest = jnp.clip(log_snr, native.log_snr(native.num_steps), native.log_snr(1))
+        alpha, sigma = native.scales(nearest)
+        scale = jnp.minimum(alpha / outer.alpha(t), sigma / outer.sigma(t))
+        step = jnp.rint(time).astype(jnp.int32)
+        at = Reading(expand(scale, x_t) * x_t, alpha, sigma, *native.posterior_coefficients(step - 1, step))
+        x0, eps = self._apply(at, native.noise_label(time), label)
+        # Beyond the ladder's ends x0 is what holds: a bounded picture, whatever the noise.
+        outside = expand(nearest != log_snr, x_t)
+        _, outer_eps = from_x0(x0, Reading(x_t, expand(outer.alpha(t), x_t), expand(outer.sigma(t), x_t), None, None))
+        return x0, jnp.where(outside, outer_eps, eps)
+
+    def _apply(self, at, noise_label, label):
+        rngs = None if self.dropout_key is None else nnx.Rngs(dropout=self.dropout_key)
+        output = self.network(at.x_t, jnp.asarray(noise_label), label, rngs=rngs)
+        levels = (expand(level, at.x_t) for level in at[1:])
+        return lookup(PREDICTIONS, self.prediction, "prediction")(output, Reading(at.x_t, *levels))
+
+
+def _flatten(denoiser):
+    """A network with parameters is traced by them; any other callable is part of the program."""
+    traced = not jax.tree_util.all_leaves([denoiser.network])
+    network, program = (denoiser.network, None) if traced else (None, denoiser.network)
+    static = (program, denoiser.perturbation, denoiser.prediction, denoiser.native)
+    return (network, denoiser.label, denoiser.dropout_key), static
+
+
+def _unflatten(static, dynamic):
+    program, perturbation, prediction, native = static
+    network, label, dropout_key = dynamic
+    network = network if program is None else program
+    denoiser = object.__new__(Denoiser)  # not by calling it: a pytree's leaves may be anything, such as shapes
+    vars(denoiser).update(
+        network=network,
+        perturbation=perturbation,
+        prediction=prediction,
+        native=native,
+        label=label,
+        dropout_key=dropout_key,
+    )
+    return denoiser
+
+
+jax.tree_util.register_pytree_node(Denoiser, _flatten, _unflatten)

@@ -1,0 +1,46 @@
+"""Any number of samples, in batches that fit."""
+
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from unified_diffusion.samplers.base import Sampler
+
+
+def generate(
+    sampler: Sampler, denoiser, key, num_samples, shape, *, batch_size=250, labels=None, sharding=None, progress=None
+):
+    """`num_samples` samples, float32 `[num_samples, *shape]` in data units, on the host.
+
+    Sample i draws from fold_in(key, i) alone, so the samples of a key do not depend on the batch size.
+
+    Args:
+        sampler, denoiser: what is run.
+        key: a random key.
+        num_samples: how many.
+        shape: of one sample.
+        batch_size: how many at once; all batches have this size, so one compilation serves.
+        labels: class labels `[num_samples]`, or None.
+        sharding: how a batch is laid over devices, or None.
+        progress: a function called now and then with the number of steps done; None shows a bar on the terminal.
+    """
+    batch_size = min(batch_size, num_samples) if sharding is None else batch_size
+    starts = range(0, num_samples, batch_size)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(len(starts) * batch_size))
+    samples = np.empty((num_samples, *shape), np.float32)
+    steps = len(starts) * len(sampler.schedule(denoiser.perturbation)[0])
+    bar = tqdm(total=steps, unit="step", desc="sampling", disable=progress is not None or not sys.stderr.isatty())
+    with bar:
+        for start in starts:
+            rows = np.arange(start, start + batch_size)
+            batch_keys = keys[rows]
+            label = None if labels is None else jnp.asarray(np.asarray(labels)[rows % num_samples])
+            if sharding is not None:
+                batch_keys, label = jax.device_put((batch_keys, label), sharding)
+            batch = sampler(denoiser, batch_keys, (batch_size, *shape), label, progress=progress or bar.update)
+            samples[start : start + batch_size] = np.asarray(batch)[: num_samples - start]
+    return samples

@@ -1,0 +1,59 @@
+"""What a network is told besides its input: the noise level and, perhaps, a class."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Num
+
+from unified_diffusion.errors import UserError
+from unified_diffusion.models.parameters import dense_init
+
+
+def sinusoidal(labels: Num[Array, " b"], dim: int) -> Float[Array, "b {dim}"]:
+    """[sin(f_i n), cos(f_i n)] of noise labels n, with f_i = 10000^(-i / (dim / 2 - 1)), i = 0 .. dim / 2 - 1.
+
+    Computed in float32 for whole and fractional labels alike. `dim` is even and at least 4.
+    Source: Vaswani et al. 2017, section 3.5, with the halves side by side as in the code of Ho et al. 2020.
+    """
+    half = dim // 2
+    frequencies = np.exp(-np.log(1e4) * np.arange(half) / (half - 1)).astype(np.float32)
+    angles = labels.astype(jnp.float32)[:, None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+
+
+class Conditioning(nnx.Module):
+    """Noise label and class label to one vector: dense(swish(dense(sinusoidal(noise_label)))) + table[label].
+
+    Row `num_classes` of the table stands for "no label", the one that `label=None` reads: a network trained with some
+    labels replaced by `num_classes` is conditional and unconditional at once (classifier-free guidance).
+    """
+
+    def __init__(self, channels, *, num_classes, dtype, rngs):
+        width = 4 * channels
+        self.channels = channels
+        self.num_classes = num_classes
+        self.dense_1 = nnx.Linear(channels, width, dtype=dtype, kernel_init=dense_init, rngs=rngs)
+        self.dense_2 = nnx.Linear(width, width, dtype=dtype, kernel_init=dense_init, rngs=rngs)
+        if num_classes:
+            table = jax.random.normal(rngs.params(), (num_classes + 1, width), jnp.float32)
+            self.classes = nnx.Param(table)
+
+    def __call__(self, noise_label: ArrayLike, label: ArrayLike | None, batch: int) -> Float[Array, "{batch} width"]:
+        """The vector for each of `batch` examples; scalar labels stand for the whole batch.
+
+        A label above `num_classes` gives NaN, because under `jax.jit` it cannot raise.
+
+        Raises:
+            UserError: a label for a network built without classes.
+        """
+        noise_label = jnp.broadcast_to(jnp.asarray(noise_label), (batch,))
+        embedding = self.dense_2(jax.nn.swish(self.dense_1(sinusoidal(noise_label, self.channels))))
+        if not self.num_classes:
+            if label is not None:
+                raise UserError("a label was given to a network without classes: build it with num_classes > 0")
+            return embedding
+        label = jnp.broadcast_to(jnp.asarray(self.num_classes if label is None else label), (batch,))
+        chosen = self.classes[...].at[label].get(mode="fill", fill_value=jnp.nan)
+        return embedding + chosen.astype(embedding.dtype)

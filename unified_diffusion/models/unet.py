@@ -1,0 +1,164 @@
+"""The convolutional network of DDPM, for images."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, Num
+
+from unified_diffusion.errors import UserError
+from unified_diffusion.models.embeddings import Conditioning
+from unified_diffusion.models.layers import Downsample, GroupNorm, ResBlock, Upsample, conv, dropout_keys
+from unified_diffusion.models.options import check_at_least, check_dropout, check_input, compute_dtype
+from unified_diffusion.models.parameters import zero_init
+
+
+class UNet(nnx.Module):
+    """Residual blocks down to a small image and up again, each block up also reading its mirror image on the way down.
+
+    The defaults on (32, 32, 3) are the CIFAR-10 network of Ho et al. 2020, appendix B: 35,746,307 parameters. The
+    output is exactly zero at the start, since the last convolution is.
+
+    Args:
+        example_shape: (H, W, C) of one image; H and W divisible by 2^(len(multipliers) - 1).
+        channels: width of the first level, even and at least 4. The noise embedding has this size, then 4 times it.
+        multipliers: width of each level over `channels`; each level after the first has half the resolution.
+        num_blocks: residual blocks a level on the way down; one more on the way up.
+        attention_resolutions: heights of the levels whose blocks are followed by self-attention; the middle always
+            has it.
+        dropout: rate before the second convolution of each block, applied when a call is given `rngs`.
+        num_groups: most groups in a group norm. The count used is the largest divisor of the channels, up to this,
+            that leaves at least four channels a group: 32 for multiples of 128, 16 for 64 channels.
+        out_channels: channels of the output; None means C. A learned variance takes 2 C.
+        num_classes: how many classes there are: labels are 0 .. num_classes - 1, and `num_classes` itself for "no
+            label". With 0 the network takes no labels.
+        dtype: what is computed in, "float32" or "bfloat16". Parameters, norm statistics and the output are float32.
+        remat: recompute each block in the backward pass rather than store its insides: less memory, about a third
+            more work, same values.
+        rngs: the `params` stream initialises.
+
+    Raises:
+        UserError: an argument outside these ranges; the message says what to write instead.
+    """
+
+    def __init__(
+        self,
+        example_shape: tuple[int, ...],
+        *,
+        channels: int = 128,
+        multipliers: tuple[int, ...] = (1, 2, 2, 2),
+        num_blocks: int = 2,
+        attention_resolutions: tuple[int, ...] = (16,),
+        dropout: float = 0.1,
+        num_groups: int = 32,
+        out_channels: int | None = None,
+        num_classes: int = 0,
+        dtype: str = "float32",
+        remat: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        self.example_shape = tuple(example_shape)
+        _check(self.example_shape, channels, multipliers, attention_resolutions)
+        check_at_least(1, num_blocks=num_blocks, num_groups=num_groups)
+        check_at_least(0, num_classes=num_classes)
+        check_dropout(dropout)
+        height, _, in_channels = self.example_shape
+        out_channels = in_channels if out_channels is None else out_channels
+        check_at_least(1, out_channels=out_channels)
+        common = {"dtype": compute_dtype(dtype), "rngs": rngs}
+
+        def block(width_in, width_out, attend):
+            options = {"embedding": 4 * channels, "attend": attend, "dropout": dropout, "num_groups": num_groups}
+            return ResBlock(width_in, width_out, **options, **common)
+
+        self.dropout = dropout
+        self.remat = remat
+        self.conditioning = Conditioning(channels, num_classes=num_classes, **common)
+        self.conv_in = conv(in_channels, channels, **common)
+        levels = [(channels * m, height >> i in attention_resolutions) for i, m in enumerate(multipliers)]
+
+        width, skips, down, up = channels, [channels], [], []
+        for level, (level_width, attend) in enumerate(levels):
+            for _ in range(num_blocks):
+                down.append(block(width, level_width, attend))
+                width = level_width
+                skips.append(width)
+            if level < len(levels) - 1:
+                down.append(Downsample(width, **common))
+                skips.append(width)
+        middle = [block(width, width, True), block(width, width, False)]
+        for level, (level_width, attend) in reversed(list(enumerate(levels))):
+            for _ in range(num_blocks + 1):
+                up.append(block(width + skips.pop(), level_width, attend))
+                width = level_width
+            if level > 0:
+                up.append(Upsample(width, **common))
+
+        self.down, self.middle, self.up = nnx.List(down), nnx.List(middle), nnx.List(up)
+        self.norm_out = GroupNorm(width, num_groups=num_groups, dtype=common["dtype"])
+        self.conv_out = conv(width, out_channels, init=zero_init, **common)
+
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        noise_label: Num[ArrayLike, " b"] | Num[ArrayLike, ""],
+        label: Int[ArrayLike, " b"] | Int[ArrayLike, ""] | None = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> Float[Array, "b h w d"]:
+        """The output for noisy images `x`, in float32.
+
+        Args:
+            x: [B, H, W, C].
+            noise_label: [B], or a scalar for the whole batch; whole or fractional.
+            label: class of each image, [B] or a scalar; None is the class `num_classes`, "no label".
+            rngs: its `dropout` stream turns dropout on; None turns it off. One key is drawn.
+
+        Raises:
+            UserError: images of another shape than the network was built for, or a label where `num_classes` is 0.
+        """
+        check_input(x, self.example_shape)
+        embedding = self.conditioning(noise_label, label, x.shape[0])
+        keys = dropout_keys(rngs, self.dropout)
+
+        def run(layer, h):
+            if not isinstance(layer, ResBlock):
+                return layer(h)
+            call = jax.checkpoint(layer.__call__) if self.remat else layer
+            return call(h, embedding, next(keys))
+
+        h = self.conv_in(x)
+        skips = [h]
+        for layer in self.down:
+            h = run(layer, h)
+            skips.append(h)
+        for layer in self.middle:
+            h = run(layer, h)
+        for layer in self.up:
+            h = run(layer, jnp.concatenate([h, skips.pop()], axis=-1) if isinstance(layer, ResBlock) else h)
+        return self.conv_out(jax.nn.swish(self.norm_out(h))).astype(jnp.float32)
+
+
+def _check(example_shape, channels, multipliers, attention_resolutions):
+    """Raise UserError unless the levels fit the image."""
+    if len(example_shape) != 3:
+        raise UserError(f"unet takes images of shape (H, W, C), not {example_shape}: use the model 'mlp' for vectors")
+    if channels < 4 or channels % 2:
+        raise UserError(f"channels is {channels}: it must be even and at least 4")
+    if not multipliers or min(multipliers) < 1:
+        raise UserError(f"multipliers is {multipliers}: give one whole number, at least 1, for each resolution")
+    height, width, _ = example_shape
+    halvings = len(multipliers) - 1
+    if height % 2**halvings or width % 2**halvings:
+        fitting = max(n for n in range(halvings) if height % 2**n == 0 and width % 2**n == 0) + 1
+        raise UserError(
+            f"{height}x{width} images cannot be halved {halvings} times: give multipliers at most {fitting} entries"
+            f" (now {multipliers}), or images whose sides are divisible by {2**halvings}"
+        )
+    heights = [height >> level for level in range(halvings + 1)]
+    strangers = [r for r in attention_resolutions if r not in heights]
+    if strangers:
+        raise UserError(
+            f"attention_resolutions {attention_resolutions} has {strangers[0]}, but the levels are"
+            f" {', '.join(map(str, heights))} pixels high: choose among these, or () for attention in the middle only"
+        )

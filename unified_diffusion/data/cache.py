@@ -1,0 +1,51 @@
+"""Decoded images kept in the user's cache, so that the second run starts in seconds."""
+
+import logging
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from unified_diffusion.data.dataset import Dataset
+from unified_diffusion.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def cache_dir() -> Path:
+    """`$XDG_CACHE_HOME/unified_diffusion`, or `~/.cache/unified_diffusion`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unified_diffusion"
+
+
+def load(key: str) -> Dataset | None:
+    """The dataset stored under the key; None when there is none, or none that can be read (checksums are compared)."""
+    path = cache_dir() / f"{key}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            labels = file.get("labels")
+            return Dataset(file["examples"], labels, tuple(file["class_names"].tolist()))
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, UserError) as error:
+        _log.warning("cache file %s is damaged and will be written again: %s", path, error)
+        return None
+
+
+def save(key: str, dataset: Dataset) -> None:
+    """Writes the dataset under the key, whole or not at all; a full or read-only disk is a warning."""
+    arrays = {"examples": dataset.examples, "class_names": np.array(dataset.class_names, np.str_)}
+    if dataset.labels is not None:
+        arrays["labels"] = dataset.labels
+    partial = None
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache_dir(), suffix=".partial", delete=False) as file:
+            partial = file.name
+            np.savez(file, **arrays)
+        os.replace(partial, cache_dir() / f"{key}.npz")
+    except OSError as error:
+        _log.warning("decoded images are not cached in %s: %s", cache_dir(), error)
+        if partial is not None:
+            Path(partial).unlink(missing_ok=True)

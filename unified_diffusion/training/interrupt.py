@@ -1,0 +1,39 @@
+"""Ctrl-C and SIGTERM as a request to stop after the current step."""
+
+import signal
+
+
+class Interrupted(Exception):
+    """The work was given up because the run is to stop."""
+
+
+class Interrupt:
+    """A context in which the first SIGINT or SIGTERM only sets `requested`; a second one acts as it did outside."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self):
+        self.requested = None
+        self._previous = {}
+
+    def __enter__(self):
+        self._previous = {number: signal.signal(number, self._request) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *error):
+        self._restore()
+
+    def check(self, *progress):
+        """Raises Interrupted if a stop was requested: a progress function for long work between steps."""
+        if self.requested:
+            raise Interrupted
+
+    def _request(self, number, frame):
+        del frame
+        self.requested = signal.Signals(number)
+        self._restore()
+
+    def _restore(self):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

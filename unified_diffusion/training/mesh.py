@@ -1,0 +1,32 @@
+"""Where arrays live: batches are split over the devices, everything else is on all of them."""
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from unified_diffusion.errors import UserError
+
+
+def data_mesh():
+    """All devices of all processes, along one axis called "data"."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh):
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh, leading=0):
+    """Examples split over the devices, behind `leading` axes that are not split."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * leading, "data"))
+
+
+def check_batch_size(batch_size, mesh, field="training.batch_size"):
+    """Raises UserError unless every device gets the same number of examples."""
+    if batch_size < 1 or batch_size % mesh.size:
+        near = max(batch_size // mesh.size, 1) * mesh.size
+        raise UserError(f"config.{field} = {batch_size} does not divide over {mesh.size} devices: take {near}")
+
+
+def place_batch(batch, sharding):
+    """A batch of NumPy arrays, this process's part of it, on the devices."""
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), batch)

@@ -1,0 +1,55 @@
+"""The train step: one batch, from uint8 to new parameters."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from unified_diffusion.data.scaling import dequantize, to_model
+from unified_diffusion.training.state import TrainState
+
+
+def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantized=False):
+    """The pure function (state, batch, key) -> (state, metrics), to be put under `jax.jit`.
+
+    Args:
+        model: the `Model` that turns parameters into a denoiser.
+        objective: (denoiser, x0, key, label) -> (loss per example, metrics).
+        optimizer: an optax transformation.
+        ema_decay: of the parameters' exponential moving average, at its start min(decay, (1 + n) / (10 + n)), so that a
+            short run's average forgets where it began; 0 keeps the parameters themselves.
+        dequantized: add uniform noise of one grey level to uint8 data, as NCSN does.
+
+    The returned metrics are scalars: the loss (the batch's mean), and the gradient's norm before clipping.
+    """
+
+    def train_step(state, batch, key):
+        data_key, loss_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
+        x0 = dequantize(batch["x0"], data_key) if dequantized else to_model(batch["x0"])
+        label = batch["label"] if model.conditional else None
+
+        def mean_loss(params):
+            loss, _ = objective(model.denoiser(params, dropout_key), x0, loss_key, label)
+            return jnp.mean(loss)
+
+        loss, gradient = jax.value_and_grad(mean_loss)(state.params)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+        ema = optax.incremental_update(params, state.ema, 1 - decay)
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+        return TrainState(state.step + 1, params, ema, optimizer_state), metrics
+
+    return train_step
+
+
+def scan_steps(train_step):
+    """(state, batches, key) -> (state, metrics): one step for each of the batches stacked along a new first axis.
+
+    One dispatch for several steps keeps an accelerator busy. Not for XLA:CPU, which runs the gradient of a
+    convolution's weights some 80 times slower inside a loop than outside (jax issue 12868).
+    """
+
+    def train_steps(state, batches, key):
+        return jax.lax.scan(lambda state, batch: train_step(state, batch, key), state, batches)
+
+    return train_steps

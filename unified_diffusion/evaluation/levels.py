@@ -1,0 +1,50 @@
+"""The error of a denoiser at each noise level."""
+
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from unified_diffusion import data
+from unified_diffusion.keys import named_key
+
+
+def loss_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, seed=0, conditional=False):
+    """The mean squared error in eps at each of `times`, over a dataset: `[len(times)]`, float64.
+
+    The noise of an example at a level is drawn from (seed, example, level) alone: two models are measured on the same.
+
+    Args:
+        denoiser: the model, under the perturbation whose levels are measured.
+        dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
+        times: integer levels t >= 1.
+    """
+    key = named_key(seed, "loss per level")
+    count = min(num_examples or len(dataset), len(dataset))
+    totals = np.zeros(len(times))
+    bar = tqdm(total=count * len(times), unit="image", desc="evaluating", disable=not sys.stderr.isatty())
+    with bar:
+        for start in range(0, count, batch_size):
+            rows = np.arange(start, min(start + batch_size, count))
+            padded = np.resize(rows, batch_size)
+            batch = dataset.gather(padded)
+            label = jnp.asarray(batch["label"]) if conditional else None
+            x0 = data.to_model(batch["x0"])
+            for index, t in enumerate(times):
+                errors = _errors(denoiser, x0, label, jnp.int32(t), key, jnp.asarray(padded))
+                totals[index] += np.sum(np.asarray(errors, np.float64)[: len(rows)])
+                bar.update(len(rows))
+    return totals / count
+
+
+@jax.jit
+def _errors(denoiser, x0, label, t, key, rows):
+    """Mean squared error in eps of each example, at level t."""
+    level_key = jax.random.fold_in(key, t)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, level_key))(rows)
+    noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:]))(keys)
+    eps = denoiser(denoiser.perturbation.perturb(x0, t, noise), t, label).eps
+    return jnp.mean((eps - noise) ** 2, axis=tuple(range(1, x0.ndim)))

@@ -1,0 +1,6 @@
+"""Pictures of samples and of numbers."""
+
+from unified_diffusion.visualization.grid import image_grid, save_png
+from unified_diffusion.visualization.plots import plot_levels, plot_points, plot_training
+
+__all__ = ["image_grid", "plot_levels", "plot_points", "plot_training", "save_png"]

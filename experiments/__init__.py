@@ -1,0 +1,1 @@
+"""Programs: train, sample and evaluate by config."""

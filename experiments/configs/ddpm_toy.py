@@ -1,0 +1,36 @@
+"""DDPM on points in the plane: a minute on two cores."""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "seed": 0,
+            "data": {"name": "toy", "density": "gaussians8"},
+            "perturbation": {
+                "name": "ddpm",
+                "ddpm": {"num_steps": 200, "schedule": "cosine"},
+                "ncsn": {"num_steps": 50, "sigma_min": 0.02, "sigma_max": 5.0},
+            },
+            "model": {"name": "mlp", "width": 128, "depth": 3},
+            "denoiser": {"prediction": "eps"},
+            "objective": {"name": "denoising", "weighting": "simple"},
+            "optimizer": {"learning_rate": 2e-3, "warmup_steps": 100, "schedule": "cosine"},
+            "training": {
+                "steps": 5000,
+                "batch_size": 256,
+                "ema_decay": 0.995,
+                "log_every": 500,
+                "checkpoint_every": 2500,
+                "sample_every": 2500,
+            },
+            "sampler": {
+                "name": "ancestral",
+                "ancestral": {"clip_x0": False},
+                "annealed_langevin": {"steps_per_level": 20, "step_size": 0.1},
+            },
+            "sampling": {"num_images": 5000, "batch_size": 5000},
+            "evaluation": {"batch_size": 5000},
+        }
+    )

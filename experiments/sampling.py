@@ -1,0 +1,68 @@
+"""Samples of a run: samples.npz, a picture, and how they were made."""
+
+import dataclasses
+import json
+
+import numpy as np
+
+from experiments.workdir import keep_previous, write_json
+from unified_diffusion.data import to_uint8
+from unified_diffusion.keys import named_key
+from unified_diffusion.samplers import generate
+from unified_diffusion.training.mesh import batch_sharding, data_mesh
+from unified_diffusion.visualization import image_grid, plot_points, save_png
+
+
+def draw(experiment, denoiser, number, progress=None):
+    """(samples `[number, ...]`, labels or None): uint8 images, or float32 points."""
+    sampling, mesh = experiment.sampling, data_mesh()
+    labels = np.arange(number, dtype=np.int32) % experiment.num_classes if experiment.model.conditional else None
+    # A multiple of the devices: a sample does not depend on how many are drawn with it.
+    batch_size = -(-min(number, sampling.batch_size) // mesh.size) * mesh.size
+    samples = generate(
+        experiment.sampler,
+        denoiser,
+        named_key(sampling.seed, "samples"),
+        number,
+        experiment.shape,
+        batch_size=batch_size,
+        labels=labels,
+        sharding=batch_sharding(mesh),
+        progress=progress,
+    )
+    return (to_uint8(samples) if len(experiment.shape) == 3 else samples), labels
+
+
+def picture(samples, reference=None):
+    """A grid of images, or a scatter plot of points over the data's."""
+    return image_grid(samples) if samples.ndim == 4 else plot_points(samples, reference)
+
+
+def write_samples(experiment, denoiser, step, workdir, reference=None):
+    """Writes samples.npz (`arr_0`, and `labels` where conditional), samples.png and samples.json, which tells how.
+
+    Samples that are there already and were made in the same way stay; others are kept under another name.
+    """
+    sampling = experiment.sampling
+    how = {
+        "step": step,
+        "sampler": type(experiment.sampler).__name__,
+        **dataclasses.asdict(experiment.sampler),
+        "num_evaluations": experiment.sampler.num_evaluations(denoiser.perturbation),
+        "perturbation": type(denoiser.perturbation).__name__,
+        "num_images": sampling.num_images,
+        "seed": sampling.seed,
+        "ema": sampling.ema,
+    }
+    files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json")]
+    archive, png, about = files
+    if all(path.exists() for path in files) and json.loads(about.read_text()) == json.loads(json.dumps(how)):
+        print(f"{archive} is there already, made in the same way")
+        return
+    print(f"drawing {sampling.num_images:,} samples, {how['num_evaluations']:,} network evaluations each", flush=True)
+    samples, labels = draw(experiment, denoiser, sampling.num_images)
+    keep_previous(*files)
+    np.savez(archive, arr_0=samples, **({} if labels is None else {"labels": labels}))
+    save_png(picture(samples[: sampling.grid] if samples.ndim == 4 else samples, reference), png)
+    write_json(about, how)
+    print(f"wrote {archive} and {png}")

@@ -1,0 +1,68 @@
+"""The parts of a config that are not a class of the package."""
+
+import dataclasses
+
+from unified_diffusion.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the network is read.
+
+    Args:
+        prediction: what it puts out: "eps", "x0", "v", "score" or "mean".
+        conditional: give it the class labels.
+    """
+
+    prediction: str = "eps"
+    conditional: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """What `--mode=sample`, and the end of training, draw.
+
+    Args:
+        num_images: how many; they go to samples.npz.
+        batch_size: how many at once; a sample of a seed does not depend on it.
+        seed: of the samples; the same noise for every model and sampler.
+        grid: how many of them are drawn in the picture.
+        ema: draw with the averaged parameters.
+    """
+
+    num_images: int = 1000
+    batch_size: int = 250
+    seed: int = 0
+    grid: int = 100
+    ema: bool = True
+
+    def __post_init__(self):
+        for name in ("num_images", "batch_size", "grid"):
+            if getattr(self, name) < 1:
+                raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `--mode=eval`, and the end of training, measure.
+
+    Args:
+        num_examples: of the test split; 0 for all.
+        num_levels: noise levels, spread over the ladder; 0 for all.
+        batch_size: how many at once.
+        seed: of the noise.
+        ema: measure the averaged parameters.
+    """
+
+    num_examples: int = 0
+    num_levels: int = 50
+    batch_size: int = 250
+    seed: int = 0
+    ema: bool = True
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise UserError(f"evaluation.batch_size = {self.batch_size}: it must be at least 1")
+        for name in ("num_examples", "num_levels"):
+            if getattr(self, name) < 0:
+                raise UserError(f"evaluation.{name} = {getattr(self, name)}: it must not be negative")

@@ -1,0 +1,143 @@
+"""The folder of a run: whose it is, who is in it, and that nothing in it is lost."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+from pathlib import Path
+
+from experiments.config import differences
+from unified_diffusion.errors import UserError
+from unified_diffusion.visualization import plot_training, save_png
+
+_log = logging.getLogger(__name__)
+
+# What may differ when a run goes on: what comes after training, and how often it says something.
+_FREE_SECTIONS = ("sampler.", "sampling.", "evaluation.")
+_FREE_FIELDS = {
+    "training." + name for name in ("log_every", "checkpoint_every", "keep_checkpoints", "sample_every", "num_workers")
+}
+
+
+@contextlib.contextmanager
+def locked(workdir):
+    """Holds the folder against other live runs; the lock ends with the process, however it ends.
+
+    Raises:
+        UserError: another run is in it, or the folder cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be used: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise UserError(
+                f"--workdir={workdir} is in use by another run: wait for it, or take another folder"
+            ) from None
+        yield
+
+
+def claim(workdir, config, source):
+    """Makes the folder this config's, or sees that it is.
+
+    Args:
+        workdir: the folder.
+        config: the resolved config, written to config.json.
+        source: what it was resolved from, written to config_source.json.
+
+    Raises:
+        UserError: the folder belongs to another config; the fields that differ are named.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        if any(path.parent.glob("checkpoints/*")):
+            raise UserError(f"--workdir={workdir} has checkpoints but no config.json: take another folder")
+    else:
+        changed = differences(read_json(workdir, "config.json"), config)
+        free = _FREE_FIELDS | ({"training.steps"} if config["optimizer"]["schedule"] == "constant" else set())
+        refuse(
+            workdir,
+            {name: pair for name, pair in changed.items() if not name.startswith(_FREE_SECTIONS) and name not in free},
+        )
+        for name, (old, new) in changed.items():
+            _log.warning("config.%s was %s in this folder, and is %s now", name, old, new)
+    write_json(workdir / "config_source.json", source)
+    write_json(path, config)
+
+
+def claim_data(workdir, facts):
+    """Writes the training data's facts to data.json, or sees that the data are still the same.
+
+    Raises:
+        UserError: the data have changed since the run began.
+    """
+    if (workdir / "data.json").exists() and read_json(workdir, "data.json") != facts:
+        raise UserError(f"the training data are not those that the run in --workdir={workdir} began with: take another")
+    write_json(workdir / "data.json", facts)
+
+
+def affects_samples(name):
+    """Whether a field of the config says what a checkpoint is; the others may be changed when it is sampled."""
+    return not name.startswith((*_FREE_SECTIONS, "training.", "optimizer."))
+
+
+def refuse(workdir, changed):
+    """Raises UserError if there are differences."""
+    if changed:
+        shown = [f"{name} is {old!r} there and {new!r} now" for name, (old, new) in changed.items()]
+        more = f" (and {len(shown) - 3} more)" if len(shown) > 3 else ""
+        raise UserError(
+            f"--workdir={workdir} belongs to another config: {'; '.join(shown[:3])}{more}. "
+            "Take another folder, or the same settings"
+        )
+
+
+def read_json(workdir, name):
+    """A JSON file of the run in `workdir`.
+
+    Raises:
+        UserError: there is no run there.
+    """
+    try:
+        return json.loads((Path(workdir) / name).read_text())
+    except FileNotFoundError:
+        raise UserError(f"--workdir={workdir} holds no run (no {name}): train first with --mode=train") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{workdir}/{name} is damaged ({error}): restore it, or take another folder") from None
+
+
+def write_json(path, value):
+    """Writes JSON, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def write_training_plot(workdir):
+    """Draws the losses of metrics.jsonl into training.png."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    save_png(
+        plot_training([line["step"] for line in lines], [line["loss"] for line in lines]), workdir / "training.png"
+    )
+
+
+def keep_previous(*paths):
+    """Renames the files that are there to name.1.suffix (or .2, …), all by the same number."""
+    if not any(path.exists() for path in paths):
+        return
+
+    def numbered(path, number):
+        return path.with_name(f"{path.stem}.{number}{path.suffix}")
+
+    number = next(n for n in range(1, 10**6) if not any(numbered(path, n).exists() for path in paths))
+    for path in paths:
+        if path.exists():
+            path.rename(numbered(path, number))
+            _log.warning("kept the previous %s as %s", path.name, numbered(path, number).name)

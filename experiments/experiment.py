@@ -75,8 +75,7 @@ def create(config, facts):
         lambda rngs: build("model", config["model"], shape, num_classes=num_classes, rngs=rngs),
         named_key(config["seed"], "parameters"),
         build("perturbation", config["perturbation"]),
-        reading.prediction,
-        reading.conditional,
+        **dataclasses.asdict(reading),
     )
     model.denoiser(params)
     sampler = build("sampler", config["sampler"])

@@ -11,10 +11,12 @@ class Reading:
 
     Args:
         prediction: what it puts out: "eps", "x0", "v", "score" or "mean".
+        scale_input: show it x_t / sqrt(alpha² + sigma²), which for DDPM is x_t itself.
         conditional: give it the class labels.
     """
 
     prediction: str = "eps"
+    scale_input: bool = False
     conditional: bool = False
 
 

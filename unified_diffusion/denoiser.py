@@ -78,6 +78,8 @@ class Denoiser:
             rounded for a network whose attribute `integer_labels` is true (an index embedding).
         perturbation: the process whose x_t and t are given.
         prediction: what the network puts out: "eps", "x0", "v", "score" or "mean".
+        scale_input: show the network x_t / sqrt(alpha² + sigma²), which for DDPM is x_t itself; on NCSN's wide range of
+            noise scales it keeps the input near unit variance, and so makes the network see just what DDPM's sees.
         native: the process that the network was trained on, where it is not `perturbation`; see `under`.
         label: class labels `[B]` for calls that give none; see `given`.
         dropout_key: a key turns dropout on, one mask a key; None is evaluation.
@@ -86,6 +88,7 @@ class Denoiser:
     network: Callable
     perturbation: Perturbation
     prediction: str = "eps"
+    scale_input: bool = False
     native: Perturbation | None = None
     label: Int[Array, " b"] | None = None
     dropout_key: PRNGKeyArray | None = None
@@ -142,32 +145,27 @@ class Denoiser:
 
     def _apply(self, at, noise_label, label):
         rngs = None if self.dropout_key is None else nnx.Rngs(dropout=self.dropout_key)
-        output = self.network(at.x_t, jnp.asarray(noise_label), label, rngs=rngs)
+        x = at.x_t / expand(jnp.hypot(at.alpha, at.sigma), at.x_t) if self.scale_input else at.x_t
+        output = self.network(x, jnp.asarray(noise_label), label, rngs=rngs)
         levels = (expand(level, at.x_t) for level in at[1:])
         return lookup(PREDICTIONS, self.prediction, "prediction")(output, Reading(at.x_t, *levels))
 
 
 def _flatten(denoiser):
     """A network with parameters is traced by them; any other callable is part of the program."""
-    traced = not jax.tree_util.all_leaves([denoiser.network])
-    network, program = (denoiser.network, None) if traced else (None, denoiser.network)
-    static = (program, denoiser.perturbation, denoiser.prediction, denoiser.native)
-    return (network, denoiser.label, denoiser.dropout_key), static
+    values = dict(vars(denoiser))
+    dynamic = [values.pop(name) for name in ("label", "dropout_key")]
+    network = values.pop("network")
+    traced = not jax.tree_util.all_leaves([network])
+    return (network if traced else None, *dynamic), (None if traced else network, tuple(values.items()))
 
 
 def _unflatten(static, dynamic):
-    program, perturbation, prediction, native = static
+    program, values = static
     network, label, dropout_key = dynamic
-    network = network if program is None else program
     denoiser = object.__new__(Denoiser)  # not by calling it: a pytree's leaves may be anything, such as shapes
-    vars(denoiser).update(
-        network=network,
-        perturbation=perturbation,
-        prediction=prediction,
-        native=native,
-        label=label,
-        dropout_key=dropout_key,
-    )
+    network = network if program is None else program
+    vars(denoiser).update(values, network=network, label=label, dropout_key=dropout_key)
     return denoiser
 
 

@@ -22,11 +22,11 @@ def get_config():
                 "dropout": 0.0,
                 "num_groups": 8,
             },
-            "denoiser": {"prediction": "eps"},
+            "denoiser": {"prediction": "eps", "scale_input": True},
             "objective": {"name": "denoising", "weighting": "simple"},
             "optimizer": {"learning_rate": 2e-3, "warmup_steps": 100, "schedule": "cosine"},
             "training": {
-                "steps": 2000,
+                "steps": 1500,
                 "batch_size": 64,
                 "ema_decay": 0.995,
                 "checkpoint_every": 1000,
@@ -34,7 +34,7 @@ def get_config():
             },
             "sampler": {
                 "name": "ancestral",
-                "ancestral": {"num_steps": 50},
+                "ancestral": {"num_steps": 50, "variance": "small"},
                 "annealed_langevin": {"steps_per_level": 2, "step_size": 0.2},
             },
             "sampling": {"num_images": 1000, "batch_size": 250},

@@ -14,7 +14,7 @@ def get_config():
                 "ncsn": {"num_steps": 50, "sigma_min": 0.02, "sigma_max": 5.0},
             },
             "model": {"name": "mlp", "width": 128, "depth": 3},
-            "denoiser": {"prediction": "eps"},
+            "denoiser": {"prediction": "eps", "scale_input": True},
             "objective": {"name": "denoising", "weighting": "simple"},
             "optimizer": {"learning_rate": 2e-3, "warmup_steps": 100, "schedule": "cosine"},
             "training": {

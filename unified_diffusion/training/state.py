@@ -34,32 +34,39 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A network without its parameters, and how it is read: what training leaves as it is."""
+    """A network without its parameters, and how it is read: what training leaves as it is.
+
+    Args:
+        graph: the network's `nnx.GraphDef`.
+        perturbation, prediction, scale_input: as in `Denoiser`.
+        conditional: whether the network is given the class labels.
+    """
 
     graph: nnx.GraphDef
     perturbation: Perturbation
     prediction: str = "eps"
+    scale_input: bool = False
     conditional: bool = False
 
     def denoiser(self, params, dropout_key=None):
         """The denoiser with these parameters; with dropout if a key is given."""
         network = nnx.merge(self.graph, params)
-        return Denoiser(network, self.perturbation, self.prediction, dropout_key=dropout_key)
+        return Denoiser(network, self.perturbation, self.prediction, self.scale_input, dropout_key=dropout_key)
 
 
-def initialise(build, key, perturbation, prediction="eps", conditional=False):
+def initialise(build, key, perturbation, **reading):
     """(model, parameters) of a new network.
 
     Args:
         build: a function from `nnx.Rngs` to an `nnx` network.
         key: of the initial parameters.
-        perturbation, prediction: how the network is read, as in `Denoiser`.
-        conditional: whether it is given the class labels.
+        perturbation: whose x_t and t the network is trained on.
+        reading: how the network is read, the fields of `Model`.
     """
     graph, _ = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
     # One program that is run once: not worth optimising, and several times faster than one for each parameter.
     draw = jax.jit(lambda key: nnx.split(build(nnx.Rngs(key)))[1], compiler_options=_UNOPTIMISED)
-    return Model(graph, perturbation, prediction, conditional), draw(key)
+    return Model(graph, perturbation, **reading), draw(key)
 
 
 def initial_state(params, optimizer):

@@ -1,9 +1,11 @@
 """Closed-form ground truth: Gaussian mixtures, whose every denoiser, score and density is known."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from unified_diffusion.denoiser import Denoiser
@@ -21,19 +23,21 @@ class GaussianMixture:
         stds: `[K]`, isotropic standard deviations.
     """
 
-    weights: Float[Array, " k"]
-    means: Float[Array, " k d"]
-    stds: Float[Array, " k"]
+    # Any array, since JAX rebuilds pytrees with placeholders for them.
+    weights: Any
+    means: Any
+    stds: Any
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, " n d"]:
         """n independent draws."""
         component_key, noise_key = jax.random.split(key)
-        component = jax.random.categorical(component_key, jnp.log(jnp.asarray(self.weights)), shape=(n,))
-        noise = jax.random.normal(noise_key, (n, jnp.shape(self.means)[1]))
-        return jnp.asarray(self.means)[component] + jnp.asarray(self.stds)[component, None] * noise
+        weights, means, stds = self._arrays()
+        component = jax.random.categorical(component_key, jnp.log(weights), shape=(n,))
+        noise = jax.random.normal(noise_key, (n, means.shape[1]))
+        return means[component] + stds[component, None] * noise
 
     def log_prob(
-        self, x: Float[Array, " b *d"], perturbation: Perturbation | None = None, t=None
+        self, x: Float[Array | np.ndarray, " b *d"], perturbation: Perturbation | None = None, t=None
     ) -> Float[Array, " b"]:
         """log density of each example, in nats; with a perturbation, that of the noised mixture q(x_t) at level t."""
         alpha, sigma = (1.0, 0.0) if perturbation is None else (perturbation.alpha(t), perturbation.sigma(t))
@@ -46,20 +50,24 @@ class GaussianMixture:
     def posterior_mean(self, x, alpha, sigma):
         """E[x_0 | x = alpha x_0 + sigma eps], for x `[B, ...]` and scales that are numbers or `[B]`."""
         log_joint, gain = self._joint(x, alpha, sigma)
-        flat = x.reshape(len(x), -1)
+        _, means, _ = self._arrays()
         alpha = jnp.broadcast_to(alpha, x.shape[:1])[:, None, None]
-        means = jnp.asarray(self.means) + gain[..., None] * (flat[:, None, :] - alpha * jnp.asarray(self.means))
-        return jnp.einsum("bk,bkd->bd", jax.nn.softmax(log_joint, axis=-1), means).reshape(x.shape)
+        posterior_means = means + gain[..., None] * (x.reshape(len(x), 1, -1) - alpha * means)
+        return jnp.einsum("bk,bkd->bd", jax.nn.softmax(log_joint, axis=-1), posterior_means).reshape(x.shape)
 
     def _joint(self, x, alpha, sigma):
         """log(weight_k N(x; alpha m_k, v_k)) and each component's gain alpha std_k² / v_k, both `[B, K]`."""
-        flat = x.reshape(len(x), -1)
+        weights, means, stds = self._arrays()
         alpha, sigma = (jnp.broadcast_to(level, x.shape[:1])[:, None] for level in (alpha, sigma))
-        variance = (alpha * self.stds) ** 2 + sigma**2
-        squares = jnp.sum((flat[:, None, :] - alpha[..., None] * jnp.asarray(self.means)) ** 2, axis=-1)
-        log_weights = jnp.log(jnp.asarray(self.weights) / jnp.sum(jnp.asarray(self.weights)))
-        log_normal = -squares / (2 * variance) - flat.shape[1] / 2 * jnp.log(2 * jnp.pi * variance)
-        return log_weights + log_normal, alpha * jnp.asarray(self.stds) ** 2 / variance
+        variance = (alpha * stds) ** 2 + sigma**2
+        squares = jnp.sum((x.reshape(len(x), 1, -1) - alpha[..., None] * means) ** 2, axis=-1)
+        log_normal = -squares / (2 * variance) - means.shape[1] / 2 * jnp.log(2 * jnp.pi * variance)
+        return jnp.log(weights) + log_normal, alpha * stds**2 / variance
+
+    def _arrays(self):
+        """(weights, means, stds) in float32, the weights summing to 1."""
+        weights, means, stds = (jnp.asarray(values, jnp.float32) for values in (self.weights, self.means, self.stds))
+        return weights / jnp.sum(weights), means, stds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ def get_config():
             "perturbation": {
                 "name": "ddpm",
                 "ddpm": {"num_steps": 1000, "schedule": "cosine"},
-                "ncsn": {"num_steps": 100, "sigma_min": 0.02, "sigma_max": 10.0},
+                "ncsn": {"num_steps": 50, "sigma_min": 0.05, "sigma_max": 5.0},
             },
             "model": {
                 "name": "unet",
@@ -26,17 +26,18 @@ def get_config():
             "objective": {"name": "denoising", "weighting": "simple"},
             "optimizer": {"learning_rate": 2e-3, "warmup_steps": 100, "schedule": "cosine"},
             "training": {
-                "steps": 1500,
+                "steps": 1400,
                 "batch_size": 64,
                 "ema_decay": 0.995,
-                "checkpoint_every": 1000,
-                "sample_every": 500,
+                "checkpoint_every": 700,
+                "sample_every": 700,
             },
             "sampler": {
                 "name": "ancestral",
                 "ancestral": {"num_steps": 50, "variance": "small"},
-                "annealed_langevin": {"steps_per_level": 2, "step_size": 0.2},
+                "annealed_langevin": {"steps_per_level": 2, "step_size": 0.5},
             },
             "sampling": {"num_images": 1000, "batch_size": 250},
+            "evaluation": {"num_levels": 25},
         }
     )

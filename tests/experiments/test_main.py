@@ -45,7 +45,7 @@ def test_what_a_run_leaves(finished):
     assert samples["arr_0"].shape == (23, 8, 8, 1)
     np.testing.assert_array_equal(samples["labels"], np.arange(23) % 10)
     how = json.loads((workdir / "samples.json").read_text())
-    assert (how["num_evaluations"], how["sampler"], how["variance"], how["step"]) == (4, "Ancestral", "large", 12)
+    assert (how["num_evaluations"], how["sampler"], how["variance"], how["step"]) == (4, "Ancestral", "small", 12)
     result = json.loads((workdir / "eval.json").read_text())
     assert [level["t"] for level in result["levels"]] == [1, 10, 20]
     assert result["num_examples"] == 20

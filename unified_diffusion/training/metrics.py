@@ -27,7 +27,7 @@ class Metrics:
     A line is written every `log_every` steps (and for the first), with the means since the line before.
     """
 
-    IN_FLIGHT = 4
+    IN_FLIGHT = 2
 
     def __init__(self, workdir, first_step, last_step, log_every, batch_size):
         self._path = Path(workdir) / "metrics.jsonl"
@@ -102,9 +102,8 @@ class Metrics:
         for name in (*means, "images_per_second"):
             self._events.add_scalar(name, line[name], step)
         speed = f"{rate * self._batch_size:,.0f} images/s"
-        self._bar.set_postfix_str(f"loss {means['loss']:.4f}, {speed}")
-        if self._bar.disable:
-            left = tqdm.format_interval((self._last_step - step) / rate)
+        left = tqdm.format_interval((self._last_step - step) / rate)
+        with tqdm.external_write_mode():
             print(f"step {step:,}/{self._last_step:,}  loss {means['loss']:.4f}  {speed}  {left} left", flush=True)
 
 

@@ -41,7 +41,7 @@ class Fixed:
 def make(scale=1.0, conditional=False, optimizer=None, **options):
     optimizer = optimizer or optax.sgd(0.1)
     model, params = initialise(
-        lambda rngs: Linear(), jax.random.key(0), perturbations.DDPM(num_steps=10), "eps", conditional
+        lambda rngs: Linear(), jax.random.key(0), perturbations.DDPM(num_steps=10), conditional=conditional
     )
     return make_train_step(model, Fixed(scale), optimizer, **options), initial_state(params, optimizer)
 

@@ -21,7 +21,7 @@ from experiments.main import split_overrides
 from experiments.workdir import write_json
 from unified_diffusion.errors import UserError
 from unified_diffusion.keys import named_key
-from unified_diffusion.training import initial_state, make_train_step, scan_steps
+from unified_diffusion.training import initial_state, make_train_step, objective_state, scan_steps
 from unified_diffusion.training.mesh import batch_sharding, check_batch_size, data_mesh, place_batch, replicated
 
 SHAPES = {"digits": (8, 8, 1), "cifar10": (32, 32, 3), "toy": (2,)}
@@ -106,7 +106,8 @@ def measure_training(experiment, batch, mesh, steps, rounds):
         ema_decay=experiment.training.ema_decay,
         dequantized=experiment.training.dequantize,
     )
-    state = jax.device_put(initial_state(experiment.params, transformation), replicated(mesh))
+    memory = objective_state(experiment.objective, experiment.model.perturbation)
+    state = jax.device_put(initial_state(experiment.params, transformation, memory), replicated(mesh))
     key = jax.device_put(named_key(0, "benchmark"), replicated(mesh))
     flops = jax.jit(step).lower(state, batch, key).cost_analysis()["flops"]
     if steps == 1:

@@ -1,18 +1,19 @@
-"""Measures of a run: eval.json and its plot."""
+"""Measures of a run: eval.json and its pictures."""
 
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.workdir import keep_previous, write_json
-from unified_diffusion.evaluation import loss_per_level
-from unified_diffusion.visualization import plot_levels, save_png
+from unified_diffusion.evaluation import dataset_bound, loss_per_level
+from unified_diffusion.visualization import plot_bound, plot_levels, plot_rate_distortion, save_png
 
 
 def write_evaluation(experiment, denoiser, step, dataset, workdir):
-    """Writes eval.json and eval.png: the test error at each noise level, and the objective's weight of it.
+    """Writes eval.json, eval.png, and, where the bound is measured, bound.png and rate_distortion.png.
 
     eval.json holds "step", "num_examples", "test_loss" (the mean over the levels measured of weight times error, each
-    the mean over an example's dimensions), and "levels", a list of t, log_snr, sigma, weight, error and loss.
+    the mean over an example's dimensions), "levels", a list of t, log_snr, sigma, weight, error and loss; and "bound",
+    as `measure_bound` says.
     """
     settings, process = experiment.evaluation, denoiser.perturbation
     number = min(settings.num_levels or process.num_steps, process.num_steps)
@@ -39,13 +40,78 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir):
         "num_examples": min(settings.num_examples or len(dataset), len(dataset)),
         "test_loss": float(np.mean(columns["loss"])),
         "test_error": float(np.mean(errors)),
-        "levels": [
-            dict(zip(columns, (value.item() for value in row), strict=True))
-            for row in zip(*columns.values(), strict=True)
-        ],
+        "levels": _rows(columns),
     }
-    table, png = workdir / "eval.json", workdir / "eval.png"
-    keep_previous(table, png)
+    pictures = {"eval.png": plot_levels(log_snr, errors, weights)}
+    summary = f"test loss {result['test_loss']:.4f} over {len(times)} noise levels"
+    if settings.bound:
+        bound, more = measure_bound(experiment, denoiser, dataset)
+        result["bound"] = bound
+        pictures |= more
+        summary += f", {bound['total']:.3f} {bound['unit']}"
+    table = workdir / "eval.json"
+    keep_previous(table, *(workdir / name for name in pictures))
     write_json(table, result)
-    save_png(plot_levels(log_snr, errors, weights), png)
-    print(f"test loss {result['test_loss']:.4f} over {len(times)} noise levels; wrote {table} and {png}")
+    for name, picture in pictures.items():
+        save_png(picture, workdir / name)
+    print(f"{summary}; wrote {table} and {', '.join(pictures)}")
+
+
+def measure_bound(experiment, denoiser, dataset):
+    """The variational bound on the test data: (its part of eval.json, its pictures by name).
+
+    Of images in bits per dimension, with x0_hat clipped to [-1, 1] as DDPM's figures have it; of points in nats per
+    example, of a density. "total" = "prior" + "diffusion" + "reconstruction", give or take its "standard_error";
+    "diffusion_per_level" lists for each step of the chain the level t that it starts from, the log-SNR there, its cost
+    (at the lowest t it is the reconstruction), and the point of the rate-distortion curve: what has been spent once x_t
+    is known, and the root mean squared error of x0_hat(x_t), on [0, 255] for images.
+    """
+    settings, process = experiment.evaluation, denoiser.perturbation
+    images = len(experiment.shape) == 3
+    how = {
+        "num_steps": min(settings.bound_steps or process.num_steps, process.num_steps),
+        "variance": settings.variance(denoiser.variance),
+        "clip_x0": images,
+    }
+    bound = dataset_bound(
+        denoiser,
+        dataset,
+        **how,
+        discretized=images,
+        num_examples=settings.bound_examples or settings.num_examples,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        conditional=experiment.model.conditional,
+    )
+    unit, scale = ("bits/dim", 1.0) if images else ("nats", np.log(2) * np.prod(experiment.shape))
+    levels = {
+        "t": bound.t,
+        "log_snr": np.asarray(process.log_snr(bound.t), np.float64),
+        "cost": scale * bound.per_level,
+        "rate": scale * bound.rate,
+        "distortion": (127.5 if images else 1.0) * bound.distortion,
+    }
+    parts = ("total", "prior", "diffusion", "reconstruction", "standard_error")
+    report = {
+        "unit": unit,
+        **{part: float(scale * getattr(bound, part)) for part in parts},
+        "bits_per_dim": float(bound.total),
+        "num_examples": bound.num_examples,
+        **how,
+        "diffusion_per_level": _rows(levels),
+    }
+    rate, distortion = levels["rate"], levels["distortion"]
+    if images:  # all of the bound has been sent when nothing is left to err on; points are never known exactly
+        rate, distortion = np.append(report["total"], rate), np.append(0, distortion)
+    distortion_unit = "RMSE on [0, 255]" if images else "RMSE, data units"
+    return report, {
+        "bound.png": plot_bound(levels["log_snr"], levels["cost"], f"{unit} a step"),
+        "rate_distortion.png": plot_rate_distortion(rate, distortion, unit, distortion_unit),
+    }
+
+
+def _rows(columns):
+    """A list of dicts from a dict of arrays."""
+    return [
+        dict(zip(columns, (value.item() for value in row), strict=True)) for row in zip(*columns.values(), strict=True)
+    ]

@@ -3,15 +3,17 @@
 import dataclasses
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from experiments.config import build
 from experiments.settings import Evaluation, Sampling
 from unified_diffusion.errors import UserError
 from unified_diffusion.keys import named_key
-from unified_diffusion.objectives import Denoising
+from unified_diffusion.reverse import check_variance
 from unified_diffusion.samplers import Sampler
-from unified_diffusion.training import Model, Optimizer, Training, initialise
+from unified_diffusion.training import Model, Optimizer, Training, initialise, objective_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +33,14 @@ class Experiment:
     seed: int
 
     @property
+    def objective_state(self):
+        """What the objective remembers before training, or None."""
+        return objective_state(self.objective, self.model.perturbation)
+
+    @property
     def weighting(self):
         """The objective's weighting, a function of (perturbation, t), or None if it has none."""
-        return self.objective.weight if isinstance(self.objective, Denoising) else None
+        return getattr(self.objective, "weight", None)
 
 
 def load_data(config, split="train"):
@@ -58,7 +65,8 @@ def data_facts(dataset):
 def create(config, facts):
     """The experiment of a resolved config, on data of these facts.
 
-    What is lazy (the prediction, the schedule, the weighting) is asked for once here, so that mistakes show at start.
+    What is lazy (the schedule, the weighting, the loss, a sampling step) is asked for once here, without computing it,
+    so that mistakes show at start.
 
     Raises:
         UserError: settings that do not go together.
@@ -70,14 +78,15 @@ def create(config, facts):
     shape = tuple(facts["shape"])
     if len(shape) != 3 and (training.flip or training.dequantize):
         raise UserError("config.training.flip and dequantize are for images, and these data are points: set them false")
-    num_classes = facts["num_classes"] if reading.conditional else 0
+    given = {"num_classes": facts["num_classes"] if reading.conditional else 0}
+    if reading.variance == "learned":
+        given["out_channels"] = 2 * shape[-1]
     model, params = initialise(
-        lambda rngs: build("model", config["model"], shape, num_classes=num_classes, rngs=rngs),
+        lambda rngs: build("model", config["model"], shape, **given, rngs=rngs),
         named_key(config["seed"], "parameters"),
         build("perturbation", config["perturbation"]),
         **dataclasses.asdict(reading),
     )
-    model.denoiser(params)
     sampler = build("sampler", config["sampler"])
     sampler.schedule(model.perturbation)
     experiment = Experiment(
@@ -95,4 +104,37 @@ def create(config, facts):
     )
     if experiment.weighting is not None:
         experiment.weighting(model.perturbation, 1)
+    if len(shape) != 3 and getattr(experiment.objective, "discretized", False):
+        raise UserError("config.objective.discretized = True is for images, and these data are points: set it to false")
+    check_variance(
+        model.denoiser(params), experiment.evaluation.variance(model.variance), "config.evaluation.bound_variance"
+    )
+    _rehearse(experiment)
     return experiment
+
+
+def _rehearse(experiment, batch_size=2):
+    """Traces one loss and one sampling step, without computing them.
+
+    Raises:
+        UserError: whatever the objective, the sampler or the network raises; or a loss that is not one per example.
+    """
+    model, sampler = experiment.model, experiment.sampler
+    x = jax.ShapeDtypeStruct((batch_size, *experiment.shape), jnp.float32)
+    label = jax.ShapeDtypeStruct((batch_size,), jnp.int32) if model.conditional else None
+    row = [column[0] for column in sampler.schedule(model.perturbation)]
+
+    def loss(params, key, x, label, state):
+        remembers = {} if state is None else {"state": state}
+        values, metrics = experiment.objective(model.denoiser(params, key), x, key, label, **remembers)
+        return values, experiment.objective.update(state, metrics) if remembers else None
+
+    def step(params, keys, x, label):
+        return sampler.step(model.denoiser(params).given(label), x, *row, keys)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))
+    shape = jax.eval_shape(loss, experiment.params, key, x, label, experiment.objective_state)[0].shape
+    if shape != (batch_size,):
+        raise UserError(f"config.objective gives a loss of shape {shape} for {batch_size} examples: give one each")
+    jax.eval_shape(step, experiment.params, keys, x, label)

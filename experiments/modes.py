@@ -83,7 +83,8 @@ def _reference(dataset):
 def _restore(config, workdir):
     """(experiment, state) of a run's newest checkpoint."""
     experiment = create(config, read_json(workdir, "data.json"))
-    state = initial_state(experiment.params, experiment.optimizer.transformation(experiment.training.steps))
+    transformation = experiment.optimizer.transformation(experiment.training.steps)
+    state = initial_state(experiment.params, transformation, experiment.objective_state)
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     restored = checkpoints.restore(state)
     checkpoints.close()

@@ -3,6 +3,8 @@
 import dataclasses
 
 from unified_diffusion.errors import UserError
+from unified_diffusion.registry import choose
+from unified_diffusion.reverse import VARIANCES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -12,11 +14,13 @@ class Reading:
     Args:
         prediction: what it puts out: "eps", "x0", "v", "score" or "mean".
         scale_input: show it x_t / sqrt(alpha² + sigma²), which for DDPM is x_t itself.
+        variance: "fixed", or "learned": it puts out the reverse step's variance, too, in as many channels again.
         conditional: give it the class labels.
     """
 
     prediction: str = "eps"
     scale_input: bool = False
+    variance: str = "fixed"
     conditional: bool = False
 
 
@@ -54,6 +58,14 @@ class Evaluation:
         batch_size: how many at once.
         seed: of the noise.
         ema: measure the averaged parameters.
+        bound: measure the variational bound, too: one network evaluation for each example and step.
+        bound_examples: of the test split; 0 for `num_examples`.
+        bound_steps: of the chain at most, spread over the levels; 0 for all. A shorter chain is another model, mostly a
+            worse one.
+        bound_variance: "large", "small" or "learned"; "auto" is "learned" where the network has it, and else "large".
+
+    Raises:
+        UserError: a number out of range, or an unknown variance.
     """
 
     num_examples: int = 0
@@ -61,10 +73,20 @@ class Evaluation:
     batch_size: int = 250
     seed: int = 0
     ema: bool = True
+    bound: bool = True
+    bound_examples: int = 0
+    bound_steps: int = 0
+    bound_variance: str = "auto"
 
     def __post_init__(self):
         if self.batch_size < 1:
             raise UserError(f"evaluation.batch_size = {self.batch_size}: it must be at least 1")
-        for name in ("num_examples", "num_levels"):
+        choose(self.bound_variance, ("auto", *VARIANCES), "variance")
+        for name in ("num_examples", "num_levels", "bound_examples", "bound_steps"):
             if getattr(self, name) < 0:
                 raise UserError(f"evaluation.{name} = {getattr(self, name)}: it must not be negative")
+
+    def variance(self, learned):
+        """The bound's variance, for a network whose own is "learned" or "fixed"."""
+        automatic = "learned" if learned == "learned" else "large"
+        return automatic if self.bound_variance == "auto" else self.bound_variance

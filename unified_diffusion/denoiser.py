@@ -10,22 +10,26 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from unified_diffusion.errors import UserError
 from unified_diffusion.perturbations import Perturbation, expand
 from unified_diffusion.perturbations.base import Time
-from unified_diffusion.registry import lookup
+from unified_diffusion.registry import choose, lookup
 
 
 class Prediction(NamedTuple):
     """What a denoiser knows of x_t, each shaped like x_t.
 
     x0 = E[x_0 | x_t]; eps = (x_t - alpha x0) / sigma; score = -eps / sigma, the gradient of log q(x_t) with respect to
-    x_t. log_variance is the reverse step's log variance where the network predicts it, or None.
+    x_t. Where the network predicts the reverse step's variance, log_variance is its logarithm for the step from t to
+    t - 1, and variance_fraction how far that lies from the smallest choice (0) to the largest (1), from which a longer
+    step's follows (`reverse.reverse_log_variance`); otherwise both are None.
     """
 
     x0: Float[Array, " b *d"]
     eps: Float[Array, " b *d"]
     score: Float[Array, " b *d"]
     log_variance: Float[Array, " b *d"] | None = None
+    variance_fraction: Float[Array, " b *d"] | None = None
 
 
 class Reading(NamedTuple):
@@ -80,21 +84,29 @@ class Denoiser:
         prediction: what the network puts out: "eps", "x0", "v", "score" or "mean".
         scale_input: show the network x_t / sqrt(alpha² + sigma²), which for DDPM is x_t itself; on NCSN's wide range of
             noise scales it keeps the input near unit variance, and so makes the network see just what DDPM's sees.
+        variance: "fixed", or "learned": the network puts out twice the channels, and the second half v is read as the
+            reverse step's log variance, (1 + v) / 2 of the way from the small choice's to the large one's. Nichol &
+            Dhariwal 2021, eq. 15.
         native: the process that the network was trained on, where it is not `perturbation`; see `under`.
         label: class labels `[B]` for calls that give none; see `given`.
         dropout_key: a key turns dropout on, one mask a key; None is evaluation.
+
+    Raises:
+        UserError: an unknown prediction or variance; when called, a network without the channels of a learned variance.
     """
 
     network: Callable
     perturbation: Perturbation
     prediction: str = "eps"
     scale_input: bool = False
+    variance: str = "fixed"
     native: Perturbation | None = None
     label: Int[Array, " b"] | None = None
     dropout_key: PRNGKeyArray | None = None
 
     def __post_init__(self):
         lookup(PREDICTIONS, self.prediction, "prediction")
+        choose(self.variance, ("fixed", "learned"), "variance")
 
     def __call__(
         self, x_t: Float[Array, " b *d"], t: Time, label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None
@@ -103,10 +115,11 @@ class Denoiser:
         t = (jnp if isinstance(t, jax.Array) else np).broadcast_to(t, x_t.shape[:1])
         label = self.label if label is None else label
         if self.native is None:
-            x0, eps = self._read(x_t, t, label)
+            x0, eps, fraction = self._read(x_t, t, label)
         else:
-            x0, eps = self._read_native(x_t, t, label)
-        return Prediction(x0, eps, -eps / expand(self.perturbation.sigma(t), x_t))
+            x0, eps, fraction = self._read_native(x_t, t, label)
+        score = -eps / expand(self.perturbation.sigma(t), x_t)
+        return Prediction(x0, eps, score, self._log_variance(fraction, t), fraction)
 
     def under(self, perturbation):
         """The same network read on another noise ladder: each level is matched by its log-SNR.
@@ -137,18 +150,41 @@ class Denoiser:
         scale = jnp.minimum(alpha / outer.alpha(t), sigma / outer.sigma(t))
         step = jnp.rint(time).astype(jnp.int32)
         at = Reading(expand(scale, x_t) * x_t, alpha, sigma, *native.posterior_coefficients(step - 1, step))
-        x0, eps = self._apply(at, native.noise_label(time), label)
+        x0, eps, fraction = self._apply(at, native.noise_label(time), label)
         # Beyond the ladder's ends x0 is what holds: a bounded picture, whatever the noise.
         outside = expand(nearest != log_snr, x_t)
         _, outer_eps = from_x0(x0, Reading(x_t, expand(outer.alpha(t), x_t), expand(outer.sigma(t), x_t), None, None))
-        return x0, jnp.where(outside, outer_eps, eps)
+        return x0, jnp.where(outside, outer_eps, eps), fraction
 
     def _apply(self, at, noise_label, label):
         rngs = None if self.dropout_key is None else nnx.Rngs(dropout=self.dropout_key)
         x = at.x_t / expand(jnp.hypot(at.alpha, at.sigma), at.x_t) if self.scale_input else at.x_t
         output = self.network(x, jnp.asarray(noise_label), label, rngs=rngs)
+        output, fraction = self._split(output, at.x_t)
         levels = (expand(level, at.x_t) for level in at[1:])
-        return lookup(PREDICTIONS, self.prediction, "prediction")(output, Reading(at.x_t, *levels))
+        return *lookup(PREDICTIONS, self.prediction, "prediction")(output, Reading(at.x_t, *levels)), fraction
+
+    def _split(self, output, x):
+        """(what is predicted, the variance's fraction or None), each shaped like `x`."""
+        if self.variance == "fixed":
+            return output, None
+        if output.shape[-1] != 2 * x.shape[-1]:
+            raise UserError(
+                f"denoiser.variance = learned takes a network of {2 * x.shape[-1]} output channels, twice the data's, "
+                f"and this one has {output.shape[-1]}: build it with out_channels={2 * x.shape[-1]}"
+            )
+        output, v = jnp.split(output, 2, axis=-1)
+        return output, (1 + v) / 2
+
+    def _log_variance(self, fraction, t):
+        """fraction log(large) + (1 - fraction) log(small), of the step from t to t - 1 of the outer ladder."""
+        if fraction is None:
+            return None
+        small, large = (
+            expand(jnp.log(self.perturbation.reverse_variance(t - 1, t, choice)), fraction)
+            for choice in ("small", "large")
+        )
+        return small + fraction * (large - small)
 
 
 def _flatten(denoiser):

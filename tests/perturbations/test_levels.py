@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from reference import PROCESSES
 
+from unified_diffusion import UserError
 from unified_diffusion.perturbations import DDPM, NCSN
 
 
@@ -39,6 +40,37 @@ def test_log_snr_change_does_not_cancel(name):
     t = np.arange(2, process.num_steps + 1)
     np.testing.assert_allclose(process.log_snr_change(t - 1, t), exact, rtol=1e-6)
     assert process.log_snr_change(0, 1) == -np.inf
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_log_snr_slope_is_the_central_difference_in_float64(name):
+    process, chain = PROCESSES[name]
+    alpha, variance = chain.marginals()
+    log_snr = np.log(alpha[1:] ** 2 / variance[1:])
+    exact = [
+        log_snr[1] - log_snr[0],
+        *((after - before) / 2 for before, after in zip(log_snr[:-2], log_snr[2:], strict=True)),
+        log_snr[-1] - log_snr[-2],
+    ]
+    t = np.arange(1, process.num_steps + 1)
+    np.testing.assert_allclose(process.log_snr_slope(t), exact, rtol=1e-6)
+    assert process.log_snr_slope(1).shape == ()
+
+
+def test_log_snr_slope_of_a_known_derivative():
+    # ln sigma is linear in t: lambda falls by 2 ln(sigma_max / sigma_min) over all levels.
+    slope = -2 * np.log(100 / 0.02) / 231
+    np.testing.assert_allclose(NCSN(232, 0.02, 100.0).log_snr_slope(np.arange(1, 233)), slope, rtol=1e-6)
+    # alpha² = cos² a / cos² a_0: dlambda / da = -2 tan a / (1 - alpha²).
+    t = np.arange(100, 951)
+    a, start = ((time / 1000 + 0.008) / 1.008 * np.pi / 2 for time in (t, 0))
+    exact = -2 * np.tan(a) / (1 - (np.cos(a) / np.cos(start)) ** 2) * np.pi / 2 / 1.008 / 1000
+    np.testing.assert_allclose(DDPM(schedule="cosine").log_snr_slope(t), exact, rtol=1e-3)
+
+
+def test_a_single_level_has_no_slope():
+    with pytest.raises(UserError, match="at least 2 levels"):
+        NCSN(sigmas=(0.5,)).log_snr_slope(1)
 
 
 @pytest.mark.parametrize("name", PROCESSES)

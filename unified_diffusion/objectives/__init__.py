@@ -1,9 +1,37 @@
 """Objectives: (denoiser, x0, key, label) -> (loss per example, metrics). A new one is one file and one line here."""
 
 from unified_diffusion.objectives.denoising import Denoising
-from unified_diffusion.objectives.time_samplers import TIME_SAMPLERS
+from unified_diffusion.objectives.hybrid import Hybrid
+from unified_diffusion.objectives.implicit import Implicit
+from unified_diffusion.objectives.levels import WeightedLevels
+from unified_diffusion.objectives.single_level import SingleLevel
+from unified_diffusion.objectives.sliced import Sliced
+from unified_diffusion.objectives.time_samplers import TIME_SAMPLERS, TimeSampler, time_sampler
+from unified_diffusion.objectives.variational import Variational
 from unified_diffusion.objectives.weightings import WEIGHTINGS, weight, weighting
 
-OBJECTIVES = {"denoising": Denoising}
+OBJECTIVES = {
+    "denoising": Denoising,
+    "variational": Variational,
+    "hybrid": Hybrid,
+    "implicit": Implicit,
+    "sliced": Sliced,
+    "single_level": SingleLevel,
+}
 
-__all__ = ["OBJECTIVES", "TIME_SAMPLERS", "WEIGHTINGS", "Denoising", "weight", "weighting"]
+__all__ = [
+    "OBJECTIVES",
+    "TIME_SAMPLERS",
+    "WEIGHTINGS",
+    "Denoising",
+    "Hybrid",
+    "Implicit",
+    "SingleLevel",
+    "Sliced",
+    "Variational",
+    "TimeSampler",
+    "WeightedLevels",
+    "time_sampler",
+    "weight",
+    "weighting",
+]

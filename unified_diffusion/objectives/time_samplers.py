@@ -1,11 +1,287 @@
-"""Time samplers: which noise levels a batch of examples gets."""
+"""Time samplers: which noise levels a batch of examples gets. A new one is a class and a line in `TIME_SAMPLERS`."""
+
+import abc
+import dataclasses
+import functools
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unified_diffusion.errors import UserError
+from unified_diffusion.objectives.options import check_number, check_options
+from unified_diffusion.registry import lookup
 
 
-def uniform(perturbation, key, batch_size):
-    """t uniform over 1 … num_steps, independent for each example: `[batch_size]`. Ho et al. 2020, algorithm 1."""
-    return jax.random.randint(key, (batch_size,), 1, perturbation.num_steps + 1)
+class TimeSampler(abc.ABC):
+    """Draws the levels t, 1 … num_steps, of a batch's examples.
+
+    Attributes:
+        reweights: whether the weights of `sample` make up for the levels' unequal probabilities, so that the expected
+            loss is that of `uniform`; if not, the probabilities are part of the objective, as a weighting is.
+    """
+
+    reweights = False
+
+    @abc.abstractmethod
+    def sample(self, perturbation, key, batch_size, state=None):
+        """(t, weight), each `[batch_size]`: the levels, and what each example's loss is to be multiplied by."""
+
+    @abc.abstractmethod
+    def probabilities(self, perturbation, state=None):
+        """p(t) of t = 1 … num_steps: `[num_steps]`, of sum 1.
+
+        Raises:
+            UserError: the sampler is not for this many levels.
+        """
+
+    @abc.abstractmethod
+    def initial_state(self, perturbation):
+        """What the sampler remembers before training, a pytree of arrays, or None if it remembers nothing."""
+
+    @abc.abstractmethod
+    def update(self, state, t, loss):
+        """The state after a batch at levels t `[B]`, whose losses before the weight of `sample` were `loss` `[B]`."""
 
 
-TIME_SAMPLERS = {"uniform": uniform}
+class Stateless(TimeSampler):
+    """A time sampler that remembers nothing."""
+
+    def initial_state(self, perturbation):
+        """None, for a perturbation that the sampler takes."""
+        self.probabilities(perturbation)
+
+    def update(self, state, t, loss):
+        del t, loss
+        return state
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Uniform(Stateless):
+    """t uniform over 1 … num_steps, independent for each example. Ho et al. 2020, algorithm 1."""
+
+    def sample(self, perturbation, key, batch_size, state=None):
+        return jax.random.randint(key, (batch_size,), 1, perturbation.num_steps + 1), jnp.ones(batch_size)
+
+    def probabilities(self, perturbation, state=None):
+        return _uniform(perturbation)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowDiscrepancy(Stateless):
+    """t at the quantiles u + i / B modulo 1, for one uniform u: each example's t is uniform, and the batch covers all.
+
+    Any run of levels gets its share of the batch, rounded up or down. Not shuffled, since the examples of a batch come
+    in random order. Kingma et al. 2021 (VDM), appendix I.1.
+    """
+
+    def sample(self, perturbation, key, batch_size, state=None):
+        quantile = (jax.random.uniform(key) + jnp.arange(batch_size) / batch_size) % 1
+        t = 1 + (quantile * perturbation.num_steps).astype(jnp.int32)
+        return jnp.minimum(t, perturbation.num_steps), jnp.ones(batch_size)
+
+    def probabilities(self, perturbation, state=None):
+        return _uniform(perturbation)
+
+
+class LossHistory(NamedTuple):
+    """The last losses of each level.
+
+    Attributes:
+        losses: `[num_steps, history]` float32, a ring for each level.
+        count: `[num_steps]` int32, how many were ever written.
+    """
+
+    losses: jax.Array
+    count: jax.Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Importance(TimeSampler):
+    """p(t) in proportion to sqrt(E[L_t²]), and the loss times 1 / (num_steps p(t)): less variance, the same mean.
+
+    The second moment is that of the last `history` losses of a level. Until every level has as many, and for a share
+    `uniform` of the examples after that, t is uniform. Nichol & Dhariwal 2021, eq. 18 and section 3.3.
+
+    Args:
+        history: losses remembered of a level.
+        uniform: the share of uniform draws, in (0, 1].
+
+    Raises:
+        UserError: either out of range.
+    """
+
+    history: int = 10
+    uniform: float = 0.001
+
+    reweights = True
+
+    def __post_init__(self):
+        check_number("time sampler 'importance'", "history", self.history, above=0)
+        check_number("time sampler 'importance'", "uniform", self.uniform, above=0)
+        if self.uniform > 1 or self.history != int(self.history):
+            raise UserError("time sampler 'importance': history is a whole number, and uniform at most 1")
+
+    def sample(self, perturbation, key, batch_size, state=None):
+        p = self.probabilities(perturbation, state)
+        t = _draw(key, p, batch_size)
+        return t, 1 / (perturbation.num_steps * p[t - 1])
+
+    def probabilities(self, perturbation, state=None):
+        state = self.initial_state(perturbation) if state is None else state
+        moment = jnp.sqrt(jnp.mean(state.losses**2, axis=1))
+        total = jnp.sum(moment)
+        even = 1 / perturbation.num_steps
+        mixed = (1 - self.uniform) * moment / jnp.where(total > 0, total, 1) + self.uniform * even
+        return jnp.where(jnp.all(state.count >= self.history) & (total > 0), mixed, even)
+
+    def initial_state(self, perturbation):
+        levels = perturbation.num_steps
+        return LossHistory(jnp.zeros((levels, int(self.history))), jnp.zeros(levels, jnp.int32))
+
+    def update(self, state, t, loss):
+        levels, size = state.losses.shape
+        same = t[:, None] == t[None, :]
+        earlier, later = jnp.sum(jnp.tril(same, -1), axis=1), jnp.sum(jnp.triu(same, 1), axis=1)
+        slot = (state.count[t - 1] + earlier) % size
+        # Of more examples at a level than there are slots the last ones stay. The others are sent out of bounds: which
+        # of two writes to a slot would win is not defined.
+        row = jnp.where(later < size, t - 1, levels)
+        losses = state.losses.at[row, slot].set(loss.astype(state.losses.dtype), mode="drop")
+        return LossHistory(losses, state.count.at[t - 1].add(1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogNormal(Stateless):
+    """ln(sigma / alpha) normal, at the nearest level of any ladder: part of the objective. Karras et al. 2022, table 1.
+
+    Nearest is meant in ln(sigma / alpha), which is minus half the log-SNR. So levels that lie close together share
+    what a coarser ladder gives to one, and the first and last level get all that is drawn beyond them.
+
+    Args:
+        p_mean: mean of ln(sigma / alpha), for data in [-1, 1].
+        p_std: its standard deviation.
+
+    Raises:
+        UserError: a mean that is no number, or a standard deviation that is not above 0.
+    """
+
+    p_mean: float = -1.2
+    p_std: float = 1.2
+
+    def __post_init__(self):
+        check_number("time sampler 'lognormal'", "p_mean", self.p_mean)
+        check_number("time sampler 'lognormal'", "p_std", self.p_std, above=0)
+
+    def sample(self, perturbation, key, batch_size, state=None):
+        log_sigma = self.p_mean + self.p_std * jax.random.normal(key, (batch_size,))
+        t = 1 + jnp.searchsorted(jnp.asarray(_midpoints(perturbation), jnp.float32), log_sigma)
+        return t, jnp.ones(batch_size)
+
+    def probabilities(self, perturbation, state=None):
+        below = [NormalDist(self.p_mean, self.p_std).cdf(middle) for middle in _midpoints(perturbation)]
+        return np.diff([0.0, *below, 1.0])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table(Stateless):
+    """Each level's probability as given: part of the objective.
+
+    Args:
+        weights: of t = 1 … num_steps, not negative; they are divided by their sum.
+
+    Raises:
+        UserError: a weight that is negative or no number, or no weight above 0.
+    """
+
+    weights: Sequence | np.ndarray
+
+    def __post_init__(self):
+        for value in self.weights:
+            check_number("time sampler 'table'", "weights", value)
+            if value < 0:
+                raise UserError(f"time sampler 'table': weights = {value!r}, and none may be negative")
+        if not math.fsum(self.weights) > 0:
+            raise UserError("time sampler 'table': no weight is above 0")
+        object.__setattr__(self, "weights", tuple(float(value) for value in self.weights))
+
+    def sample(self, perturbation, key, batch_size, state=None):
+        return _draw(key, self.probabilities(perturbation), batch_size), jnp.ones(batch_size)
+
+    def probabilities(self, perturbation, state=None):
+        if len(self.weights) != perturbation.num_steps:
+            raise UserError(
+                f"time sampler 'table' has {len(self.weights)} weights, and the perturbation {perturbation.num_steps} "
+                "noise levels: give one for each"
+            )
+        return np.asarray(self.weights) / math.fsum(self.weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class Function(TimeSampler):
+    """One's own function (perturbation, key, batch_size) -> t as a time sampler; its probabilities are not known."""
+
+    function: Callable
+
+    def sample(self, perturbation, key, batch_size, state=None):
+        return self.function(perturbation, key, batch_size), jnp.ones(batch_size)
+
+    def probabilities(self, perturbation, state=None):
+        raise UserError("a function as time sampler does not say its probabilities: write a TimeSampler for that")
+
+    def initial_state(self, perturbation):
+        return None
+
+    def update(self, state, t, loss):
+        return state
+
+
+TIME_SAMPLERS = {
+    "uniform": Uniform,
+    "low_discrepancy": LowDiscrepancy,
+    "importance": Importance,
+    "lognormal": LogNormal,
+    "table": Table,
+}
+
+
+def time_sampler(name, **options):
+    """The `TimeSampler` called `name`, with its options.
+
+    Args:
+        name: a name in `TIME_SAMPLERS`, "module:attribute", or the thing itself: a `TimeSampler`, a class of them, or a
+            function of (perturbation, key, batch_size, **options).
+
+    Raises:
+        UserError: an unknown name or option, or a value that the sampler does not take.
+    """
+    found = name if callable(name) or isinstance(name, TimeSampler) else lookup(TIME_SAMPLERS, name, "time sampler")
+    if isinstance(found, TimeSampler):
+        if options:
+            raise UserError(f"time sampler {name!r} is made already: it takes no options")
+        return found
+    if inspect.isclass(found):
+        check_options(found, options, "time sampler", name)
+        return found(**options)
+    check_options(found, options, "time sampler", name, given=3)
+    return Function(functools.partial(found, **options) if options else found)
+
+
+def _uniform(perturbation):
+    return np.full(perturbation.num_steps, 1 / perturbation.num_steps)
+
+
+def _draw(key, p, batch_size):
+    """Levels of these probabilities, independent of each other."""
+    return 1 + jax.random.choice(key, len(p), (batch_size,), p=jnp.asarray(p, jnp.float32))
+
+
+def _midpoints(perturbation):
+    """ln(sigma / alpha) halfway between neighbouring levels: `[num_steps - 1]`, float64."""
+    log_sigma = -perturbation.levels.log_snrs[1:] / 2
+    return (log_sigma[1:] + log_sigma[:-1]) / 2

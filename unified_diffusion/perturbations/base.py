@@ -61,6 +61,17 @@ class Perturbation(abc.ABC):
         """lambda(t) - lambda(s) <= 0, without the cancellation of subtracting two rounded values; -inf for s = 0."""
         return self.levels.log_snr_change(s, t)
 
+    def log_snr_slope(self, t: Time) -> Level:
+        """dlambda/dt < 0, a level at a time: the central difference over the ladder, one-sided at t = 1 and num_steps.
+
+        It is taken in float64. -dlambda/dt is g² / sigma² of the process as an SDE (Song et al. 2021), where t counts
+        levels: for a time that runs from 0 to 1, multiply by num_steps.
+
+        Raises:
+            UserError: a ladder of a single level.
+        """
+        return self.levels.log_snr_slope(t)
+
     def noise_label(self, t):
         """The noise level as the network sees it, counted from 0; `t` may be fractional, between two levels."""
         return t - 1

@@ -48,6 +48,12 @@ class Ladder:
         low = np.concatenate([[0.0], self.log_snrs[1:] - high[1:]])
         return (self._read(high, t) - self._read(high, s)) + (self._read(low, t) - self._read(low, s))
 
+    def log_snr_slope(self, t):
+        """d log_snr / dt: half the change from the level below to the one above; at an end, to its neighbour."""
+        if self.num_steps == 1:
+            raise UserError("a single noise level has no slope of its log-SNR: take at least 2 levels")
+        return self._read(np.concatenate([[-np.inf], np.gradient(self.log_snrs[1:])]), t)
+
     def time_of(self, log_snr):
         """The fractional t at a log-SNR, interpolated between levels; 1 or num_steps outside of them."""
         times = jnp.arange(self.num_steps, 0, -1, dtype=jnp.float32)

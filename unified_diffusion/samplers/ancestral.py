@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from unified_diffusion.perturbations import expand
 from unified_diffusion.registry import choose
+from unified_diffusion.reverse import VARIANCES, check_variance, reverse_log_variance
 from unified_diffusion.samplers.base import Sampler, noise_like
 
 
@@ -15,12 +16,13 @@ class Ancestral(Sampler):
 
     Args:
         num_steps: steps, spread over the levels; None takes every level. One network evaluation a step.
-        variance: v, "large" (the transition's) or "small" (the posterior's). No noise is added in the last step.
+        variance: v, "large" (the transition's), "small" (the posterior's) or "learned" (the network's, between the
+            two). No noise is added in the last step.
         clip_x0: clip x0_hat to [-1, 1] in every step; for images.
         spacing: how the steps are spread over the levels.
 
     Raises:
-        UserError: an unknown variance.
+        UserError: an unknown variance, or "learned" with a network that puts out none.
     """
 
     num_steps: int | None = None
@@ -29,19 +31,25 @@ class Ancestral(Sampler):
     spacing: str = "uniform"
 
     def __post_init__(self):
-        choose(self.variance, ("large", "small"), "variance")
+        choose(self.variance, VARIANCES, "variance")
 
     def schedule(self, perturbation):
         times = perturbation.timesteps(self.num_evaluations(perturbation), self.spacing)
         return times[1:], times[:-1]
 
     def step(self, denoiser, x_t, s, t, key):
-        process = denoiser.perturbation
-        x0 = denoiser(x_t, t).x0
-        x0 = jnp.clip(x0, -1, 1) if self.clip_x0 else x0
+        check_variance(denoiser, self.variance, "the ancestral sampler")
+        process, prediction = denoiser.perturbation, denoiser(x_t, t)
+        x0 = jnp.clip(prediction.x0, -1, 1) if self.clip_x0 else prediction.x0
         mean, _ = process.posterior(x0, x_t, s, t)
-        variance = jnp.where(s == 0, 0, process.reverse_variance(s, t, self.variance))
-        return mean + jnp.sqrt(expand(variance, x_t)) * noise_like(key, x_t)
+        return mean + jnp.where(s == 0, 0, self._scale(process, prediction, s, t)) * noise_like(key, x_t)
+
+    def _scale(self, process, prediction, s, t):
+        """sqrt(v), shaped to multiply noise."""
+        if self.variance == "learned":
+            # The last step, to s = 0, adds no noise: whichever variance stands in for its smallest does.
+            return jnp.exp(reverse_log_variance(process, prediction, s, t, "learned", None) / 2)
+        return jnp.sqrt(expand(process.reverse_variance(s, t, self.variance), prediction.x0))
 
     def num_evaluations(self, perturbation):
         return perturbation.num_steps if self.num_steps is None else self.num_steps

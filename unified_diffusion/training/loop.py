@@ -14,7 +14,7 @@ from unified_diffusion.training.checkpoints import Checkpoints
 from unified_diffusion.training.interrupt import Interrupt, Interrupted
 from unified_diffusion.training.mesh import batch_sharding, check_batch_size, data_mesh, place_batch, replicated
 from unified_diffusion.training.metrics import Metrics, NotFinite
-from unified_diffusion.training.state import initial_state
+from unified_diffusion.training.state import initial_state, objective_state
 from unified_diffusion.training.step import make_train_step, scan_steps
 
 
@@ -70,7 +70,7 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
 
     Args:
         model: the `Model`, and `params` its initial parameters.
-        objective: (denoiser, x0, key, label) -> (loss per example, metrics).
+        objective: (denoiser, x0, key, label) -> (loss per example, metrics); what it remembers is in the state.
         optimizer: an `Optimizer`.
         dataset: a `Dataset` or `StreamedDataset`.
         settings: a `Training`.
@@ -92,11 +92,14 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
     train_step = make_train_step(
         model, objective, transformation, ema_decay=settings.ema_decay, dequantized=settings.dequantize
     )
-    train_one = jax.jit(train_step, donate_argnums=0)
-    train_many = jax.jit(scan_steps(train_step), donate_argnums=0)
+    # Said of the state, since what an objective remembers is made of a batch, and might stay split over the devices.
+    options = {"donate_argnums": 0, "out_shardings": (replicated(mesh), None)}
+    train_one = jax.jit(train_step, **options)
+    train_many = jax.jit(scan_steps(train_step), **options)
     per_dispatch = settings.steps_per_dispatch or (1 if jax.default_backend() == "cpu" else 10)
 
-    state = jax.device_put(initial_state(params, transformation), replicated(mesh))
+    start = initial_state(params, transformation, objective_state(objective, model.perturbation))
+    state = jax.device_put(start, replicated(mesh))
     key = jax.device_put(named_key(seed, "training"), replicated(mesh))
     batches = data.batches(
         dataset,

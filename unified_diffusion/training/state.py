@@ -23,6 +23,7 @@ class TrainState:
         params: the network's `nnx.State`.
         ema: the parameters' average, another `nnx.State`.
         optimizer: optax's state.
+        objective: what the objective remembers, or None.
     """
 
     # Untyped, since JAX rebuilds pytrees with placeholders for arrays.
@@ -30,6 +31,7 @@ class TrainState:
     params: Any
     ema: Any
     optimizer: Any
+    objective: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Model:
 
     Args:
         graph: the network's `nnx.GraphDef`.
-        perturbation, prediction, scale_input: as in `Denoiser`.
+        perturbation, prediction, scale_input, variance: as in `Denoiser`.
         conditional: whether the network is given the class labels.
     """
 
@@ -46,12 +48,14 @@ class Model:
     perturbation: Perturbation
     prediction: str = "eps"
     scale_input: bool = False
+    variance: str = "fixed"
     conditional: bool = False
 
     def denoiser(self, params, dropout_key=None):
         """The denoiser with these parameters; with dropout if a key is given."""
         network = nnx.merge(self.graph, params)
-        return Denoiser(network, self.perturbation, self.prediction, self.scale_input, dropout_key=dropout_key)
+        reading = (self.prediction, self.scale_input, self.variance)
+        return Denoiser(network, self.perturbation, *reading, dropout_key=dropout_key)
 
 
 def initialise(build, key, perturbation, **reading):
@@ -69,7 +73,22 @@ def initialise(build, key, perturbation, **reading):
     return Model(graph, perturbation, **reading), draw(key)
 
 
-def initial_state(params, optimizer):
-    """The state before the first step: copies of the parameters, since training donates its state's buffers."""
-    copies = [jax.tree.map(jnp.copy, params) for _ in range(2)]
-    return TrainState(jnp.zeros((), jnp.int32), *copies, optimizer.init(params))
+def objective_state(objective, perturbation):
+    """What an objective remembers before training: its `initial_state(perturbation)`, or None if it has no such method.
+
+    Raises:
+        UserError: the objective is not for this perturbation.
+    """
+    return objective.initial_state(perturbation) if hasattr(objective, "initial_state") else None
+
+
+def initial_state(params, optimizer, objective=None):
+    """The state before the first step: copies of its arrays, since training donates its state's buffers.
+
+    Args:
+        params: the network's parameters.
+        optimizer: an optax transformation.
+        objective: what the objective remembers, its `objective_state`.
+    """
+    copies = [jax.tree.map(jnp.copy, tree) for tree in (params, params, objective)]
+    return TrainState(jnp.zeros((), jnp.int32), *copies[:2], optimizer.init(params), copies[2])

@@ -13,7 +13,8 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
 
     Args:
         model: the `Model` that turns parameters into a denoiser.
-        objective: (denoiser, x0, key, label) -> (loss per example, metrics).
+        objective: (denoiser, x0, key, label) -> (loss per example, metrics). One that remembers something, in
+            `state.objective`, is given it as `state=`, and `objective.update(state, metrics)` renews it.
         optimizer: an optax transformation.
         ema_decay: of the parameters' exponential moving average, at its start min(decay, (1 + n) / (10 + n)), so that a
             short run's average forgets where it began; 0 keeps the parameters themselves.
@@ -26,18 +27,21 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
         data_key, loss_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
         x0 = dequantize(batch["x0"], data_key) if dequantized else to_model(batch["x0"])
         label = batch["label"] if model.conditional else None
+        remembers = state.objective is not None
+        memory = {"state": state.objective} if remembers else {}
 
         def mean_loss(params):
-            loss, _ = objective(model.denoiser(params, dropout_key), x0, loss_key, label)
-            return jnp.mean(loss)
+            loss, metrics = objective(model.denoiser(params, dropout_key), x0, loss_key, label, **memory)
+            return jnp.mean(loss), metrics if remembers else None
 
-        loss, gradient = jax.value_and_grad(mean_loss)(state.params)
+        (loss, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
         ema = optax.incremental_update(params, state.ema, 1 - decay)
-        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
-        return TrainState(state.step + 1, params, ema, optimizer_state), metrics
+        objective_state = objective.update(state.objective, metrics) if remembers else None
+        scalars = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+        return TrainState(state.step + 1, params, ema, optimizer_state, objective_state), scalars
 
     return train_step
 

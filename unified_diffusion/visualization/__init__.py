@@ -1,6 +1,20 @@
 """Pictures of samples and of numbers."""
 
 from unified_diffusion.visualization.grid import image_grid, save_png
-from unified_diffusion.visualization.plots import plot_levels, plot_points, plot_training
+from unified_diffusion.visualization.plots import (
+    plot_bound,
+    plot_levels,
+    plot_points,
+    plot_rate_distortion,
+    plot_training,
+)
 
-__all__ = ["image_grid", "plot_levels", "plot_points", "plot_training", "save_png"]
+__all__ = [
+    "image_grid",
+    "plot_bound",
+    "plot_levels",
+    "plot_points",
+    "plot_rate_distortion",
+    "plot_training",
+    "save_png",
+]

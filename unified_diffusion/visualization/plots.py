@@ -30,6 +30,32 @@ def plot_levels(log_snr, error, weight):
     return _picture(axes)
 
 
+def plot_bound(log_snr, per_level, unit):
+    """What each step of the reverse chain costs, over the log-SNR that it starts from; the decoder is on the right.
+
+    A decoder that is a density may have a cost below zero: it is left out then.
+    """
+    axes = _axes(6, 4)
+    axes.plot(log_snr[1:], per_level[1:], marker=".", label="step of the chain")
+    if per_level[0] > 0:
+        axes.plot(log_snr[:1], per_level[:1], marker="o", linestyle="none", label="decoder")
+    axes.set(xlabel="log SNR", ylabel=unit, yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _picture(axes)
+
+
+def plot_rate_distortion(rate, distortion, rate_unit, distortion_unit):
+    """The error that is left when so much has been sent. Ho et al. 2020, figure 5."""
+    axes = _axes(6, 4)
+    axes.plot(rate, distortion, marker=".")
+    axes.set(xlabel=f"rate ({rate_unit})", ylabel=f"distortion ({distortion_unit})")
+    if np.min(distortion) > 0:
+        axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    return _picture(axes)
+
+
 def plot_training(steps, losses):
     """The training loss over the steps."""
     axes = _axes(6, 4)

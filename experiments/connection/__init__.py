@@ -1,0 +1,1 @@
+"""The connection between DDPM and NCSN, measured and shown on one page."""

@@ -1,0 +1,170 @@
+"""Section 4: where a trained network's loss and gradient come from, under each weighting."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from experiments.connection.page import Section, cell, figure, formula, table, text
+from experiments.connection.training import trained
+from unified_diffusion import data
+from unified_diffusion.keys import named_key
+from unified_diffusion.objectives import WEIGHTINGS, Denoising, weight
+from unified_diffusion.visualization.figures import Curve, plot_panels
+
+TITLE = "Why L_simple trains more easily than the bound"
+# DDPM's own chain; the cosine one's last betas, near 1, would add a few huge weights of the bound at the noisy end.
+COMMON = {"perturbation.schedule": "linear", "training.sample_every": 0, "training.log_every": 100}
+FULL = {"training.steps": 800}
+MAIN = ("simple", "vlb")
+QUICK = {
+    "training.steps": 5,
+    "training.batch_size": 8,
+    "model.channels": 8,
+    "model.multipliers": "(1,)",
+    "model.attention_resolutions": "(8,)",
+}
+
+
+def run(workdir, quick):
+    """The run of the U-Net on digits: (config's name, fields, folder)."""
+    return "ddpm_digits.py", COMMON | (QUICK if quick else FULL), workdir / "digits"
+
+
+def section(workdir, quick):
+    """The `Section`; trains the U-Net."""
+    experiment, dataset, denoiser = trained(*run(workdir, quick))
+    process = denoiser.perturbation
+    ends = [1, 2, 4, 8, 16] if not quick else [1]
+    spread = np.linspace(1, process.num_steps, 4 if quick else 24)
+    times = np.unique(np.concatenate([ends, np.rint(spread)]).astype(np.int32))
+    losses, squares = measure(denoiser, dataset, times, 2 if quick else 24)
+    everywhere = np.arange(1, process.num_steps + 1)
+    loss = interpolate(everywhere, times, losses.mean(axis=1))
+    moment = interpolate(everywhere, times, squares.mean(axis=1))
+    log_snr = process.levels.log_snrs[1:]
+    weights = {name: np.asarray(weight(name, process, everywhere), np.float64) for name in WEIGHTINGS}
+    report = {
+        name: {
+            "loss": summary(w * loss),
+            "gradient": summary(w**2 * moment),
+            "excess": float(np.mean(w**2 * moment) / np.mean(w * np.sqrt(moment)) ** 2),
+        }
+        for name, w in weights.items()
+    }
+    curves = {name: {"loss": w * loss, "second moment of the gradient": w**2 * moment} for name, w in weights.items()}
+    few, all_of_them = (_picture(log_snr, {name: curves[name] for name in names}) for names in (MAIN, WEIGHTINGS))
+    simple, vlb = report["simple"], report["vlb"]
+    body = [
+        text(
+            f"A small U-Net is trained on digits with <code>simple</code> for {experiment.training.steps:,} steps. "
+            f"Then, at {len(times)} noise levels, the loss of single examples is taken, and its gradient with respect "
+            "to the parameters. A weighting multiplies the one by w and the gradient's square by w²; the levels of a "
+            "step are drawn at random, and so the gradient's noise is"
+        ),
+        formula("E<sub>t</sub> [ w(t)² E ‖∇<sub>θ</sub> ‖ε̂ − ε‖²‖² ] &ensp; minus the square of the mean gradient"),
+        text(
+            f"Under the bound's weight, half of this second moment comes from <b>{vlb['gradient']:.1%}</b> of "
+            f"the levels, those of least noise; under <code>simple</code> it takes <b>{simple['gradient']:.1%}</b>. "
+            "A batch seldom draws these levels, and when it does, they are its gradient. The last column of the "
+            "table is the second moment over the least that any choice of the levels' probabilities could make it "
+            f"(Nichol & Dhariwal 2021, eq. 18): <b>{cell(vlb['excess'])}</b> for the bound, "
+            f"<b>{cell(simple['excess'])}</b> for <code>simple</code>. The time sampler <code>importance</code> takes "
+            "that excess away; <code>simple</code> has little of it to begin with."
+        ),
+        figure(
+            few, "Loss and second moment of the gradient at each noise level, each divided by its mean over levels."
+        ),
+        figure(all_of_them, "The same under every weighting."),
+        table(
+            [
+                "weighting",
+                "half of the loss lies in",
+                "half of the second moment lies in",
+                "second moment over the least",
+            ],
+            [
+                [
+                    f"<code>{name}</code>",
+                    f"{report[name]['loss']:.1%} of levels",
+                    f"{report[name]['gradient']:.1%} of levels",
+                    report[name]["excess"],
+                ]
+                for name in (*MAIN, *(name for name in WEIGHTINGS if name not in MAIN))
+            ],
+            f"DDPM, {process.num_steps:,} levels drawn uniformly; {squares.shape[1]} digits at each of {len(times)} "
+            "levels, interpolated between them. A level counts for half where it is one of the fewest that together "
+            "make up half. t = 1, the decoder's level, has the weight that <code>vlb</code> gives it.",
+        ),
+    ]
+    levels = {
+        "t": times.tolist(),
+        "log_snr": log_snr[times - 1].tolist(),
+        "loss": losses.mean(axis=1).tolist(),
+        "gradient_second_moment": squares.mean(axis=1).tolist(),
+        "weight": {name: w[times - 1].tolist() for name, w in weights.items()},
+    }
+    return Section(TITLE, body, {"levels": levels, "weightings": report, "steps": experiment.training.steps})
+
+
+def measure(denoiser, dataset, times, count):
+    """Of `count` examples at each level: (mean squared errors in eps, squared norms of their gradients), `[L, count]`.
+
+    One example at a time: XLA:CPU has no fast way to the gradients of each example of a batch.
+    """
+    objective = Denoising()
+
+    @jax.jit
+    def one(denoiser, x0, t, noise):
+        def loss(denoiser):
+            return jnp.squeeze(objective.at(denoiser, x0, t, noise)[0])
+
+        value, gradient = jax.value_and_grad(loss)(denoiser)
+        return value, sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient))
+
+    x0 = data.to_model(dataset.examples[:count])
+    key = named_key(0, "gradients")
+    losses, squares = np.empty((2, len(times), count))
+    with tqdm(total=losses.size, unit="gradient", desc="gradients", disable=not sys.stderr.isatty()) as bar:
+        for row, t in enumerate(times):
+            noise = jax.random.normal(jax.random.fold_in(key, t), x0.shape)
+            for i in range(count):
+                at = slice(i, i + 1)
+                losses[row, i], squares[row, i] = one(denoiser, x0[at], jnp.full(1, t, jnp.int32), noise[at])
+            bar.update(count)
+    return losses, squares
+
+
+def interpolate(everywhere, times, values):
+    """Positive values at some levels, at all of them: linear in their logarithms, over log t."""
+    return np.exp(np.interp(np.log(everywhere), np.log(times), np.log(values)))
+
+
+def summary(values):
+    """The smallest fraction of the levels that holds half of the values' sum."""
+    share = np.cumsum(np.sort(values)[::-1]) / np.sum(values)
+    return float((np.searchsorted(share, 0.5) + 1) / len(values))
+
+
+def _picture(log_snr, curves):
+    """Panels of {weighting: {quantity: values at all levels}}, each curve over its own mean."""
+    colors = {name: color for color, name in enumerate(WEIGHTINGS)}
+    quantities = next(iter(curves.values()))
+    panels = {
+        quantity: [
+            Curve(log_snr, values[quantity] / np.mean(values[quantity]), name, colors[name])
+            for name, values in curves.items()
+        ]
+        for quantity in quantities
+    }
+    return plot_panels(
+        panels,
+        "log SNR    (noise on the left, clean data on the right)",
+        "over its mean over the levels",
+        yscale="log",
+        ylim=(1e-4, 1e3),
+        size=(4.2, 3.3),
+        legend="right" if len(curves) > len(MAIN) else "each",
+    )

@@ -1,0 +1,167 @@
+"""Section 3: an ancestral step beside a Langevin step, with the coefficients that the samplers' own code has."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.connection.page import Section, cell, figure, formula, table, text
+from unified_diffusion.denoiser import Denoiser
+from unified_diffusion.perturbations import DDPM, NCSN
+from unified_diffusion.samplers import Ancestral, AnnealedLangevin
+from unified_diffusion.samplers.base import noise_like
+from unified_diffusion.visualization.figures import Curve, plot_panels
+
+TITLE = "An ancestral step beside a Langevin step"
+CHAIN = "DDPM, 1000 linear steps"
+# With the step sizes of the papers' own code, a / sigma².
+PROCESSES = {
+    "NCSN, 10 levels": (NCSN(), 0.2),
+    "NCSNv2, 232 levels": (NCSN(232, sigma_min=0.02, sigma_max=100.0), 0.062),
+    CHAIN: (DDPM(), 0.2),
+}
+COLUMNS = {
+    "sigma": "σ<sub>t</sub>",
+    "ancestral_drift": "ancestral drift",
+    "large_noise": "noise, large",
+    "small_noise": "noise, small",
+    "langevin_drift": "Langevin drift",
+    "langevin_noise": "Langevin noise",
+}
+
+
+def section(workdir, quick):
+    """The `Section`: a computation without training or data."""
+    del workdir, quick
+    numbers = {name: coefficients(*process) for name, process in PROCESSES.items()}
+    sums = {name: float(found["sum_error"][1:].max()) for name, found in numbers.items() if name != CHAIN}
+    same = as_ncsn(numbers[CHAIN], PROCESSES[CHAIN][0])
+    first = numbers["NCSN, 10 levels"]
+    rows = [[int(t), *(float(first[name][t - 1]) for name in COLUMNS)] for t in first["t"][::-1]]
+    body = [
+        text(
+            "Both samplers move along the score and add noise. On NCSN's ladder, from σ<sub>t</sub> to the level "
+            "below, σ<sub>s</sub>:"
+        ),
+        formula(
+            "ancestral: &ensp; x<sub>s</sub> = x<sub>t</sub> + d s(x<sub>t</sub>) + √v z, &emsp; d = σ<sub>t</sub>² − "
+            "σ<sub>s</sub>², &emsp; v = d (large) or d σ<sub>s</sub>² / σ<sub>t</sub>² (small)<br>"
+            "Langevin: &ensp; x ← x + a s(x) + √(2a) z, &emsp; a = 0.2 σ<sub>t</sub>² &ensp; (NCSN)"
+        ),
+        text(
+            "Langevin dynamics adds noise of variance <b>twice</b> its drift, and so keeps the noise level. An "
+            "ancestral step adds noise of variance <b>once</b> its drift, or less, and so goes down a level. It is a "
+            "Langevin step of a = d/2, and then the same drift d/2 once more without noise, which is a step of the "
+            "probability-flow equation (Song et al. 2021): predictor and corrector in one."
+        ),
+        formula("d s + √d z &ensp; = &ensp; [ (d/2) s + √(2 · d/2) z ] &ensp; + &ensp; (d/2) s"),
+        text(
+            "The package's own samplers, given the same score and noise, make the two sides of this line equal to "
+            + " and ".join(f"{cell(error)} ({name})" for name, error in sums.items())
+            + ", relative. DDPM's step, written for x/α, is that of the NCSN ladder with noise scales σ/α: the drift "
+            f"to {cell(same['drift'])} over its 1000 steps, the small noise to {cell(same['small_noise'])}, and the "
+            f"large noise, which is √(1 − β<sub>t</sub>) times NCSN's, to {cell(same['large_noise'])}."
+        ),
+        figure(
+            _drifts(numbers),
+            "The coefficient of the score, in units of σ<sub>t</sub>² (of x/α). Most of DDPM's thousand steps are far "
+            "shorter than a Langevin step, NCSNv2's about as long (it takes five Langevin steps at each level), and "
+            "NCSN's longer: its ten levels lie so far apart that it takes a hundred Langevin steps at each.",
+        ),
+        figure(
+            _ratios(numbers),
+            "The variance of the noise over the coefficient of the score: 2 keeps the level, 1 or less goes down. No "
+            "noise is added in the last step.",
+        ),
+        table(
+            ["t", *COLUMNS.values()],
+            rows,
+            "NCSN's 10 levels for data in [−1, 1], from noise to data: the coefficients of the score and of the "
+            "standard normal noise, measured on the samplers' steps.",
+        ),
+    ]
+    lists = {name: {key: value.tolist() for key, value in found.items()} for name, found in numbers.items()}
+    return Section(TITLE, body, {"coefficients": lists, "sum_error": sums, "ddpm_as_ncsn": same})
+
+
+def coefficients(process, step_size):
+    """The coefficients `[num_steps]` of score and noise in a step from each level, in the variable x / alpha.
+
+    Measured: the samplers' `step` is run with a score of 0 and of 1. "sum_error" is the relative difference between an
+    ancestral step of large variance, and a Langevin step of half its drift and then that drift without noise.
+    """
+
+    @jax.jit
+    @jax.vmap
+    def measure(t):
+        keys = jax.random.split(jax.random.key(0), 1)
+        x, alpha, sigma = jnp.zeros((1, 1)), process.alpha(t), process.sigma(t)
+        z = noise_like(keys, x)
+
+        def ancestral(score, variance):
+            step = Ancestral(variance=variance, clip_x0=False).step
+            return step(constant(process, score), x, t - 1, t, keys) / process.alpha(t - 1)
+
+        def langevin(score, size):
+            # From level t to level t, so without the rescaling that goes to the next.
+            step = AnnealedLangevin(step_size=step_size).step
+            return step(constant(process, score), x, t, t, size, jnp.sqrt(2 * size), keys) / alpha
+
+        size = jnp.float32(step_size)
+        drift = (ancestral(1.0, "small") - ancestral(0.0, "small")) / alpha
+        half = jnp.squeeze(drift) * (alpha / sigma) ** 2 / 2
+        both = langevin(1.0, half) + half * sigma**2 / alpha
+        found = {
+            "ancestral_drift": drift,
+            "large_noise": ancestral(0.0, "large") / z,
+            "small_noise": ancestral(0.0, "small") / z,
+            "langevin_drift": (langevin(1.0, size) - langevin(0.0, size)) / alpha,
+            "langevin_noise": langevin(0.0, size) / z,
+            "sum_error": jnp.abs(both / ancestral(1.0, "large") - 1),
+        }
+        return jax.tree.map(jnp.squeeze, found)
+
+    t = np.arange(1, process.num_steps + 1)
+    found = {name: np.asarray(value, np.float64) for name, value in measure(jnp.asarray(t)).items()}
+    sigma = process.levels.sigmas[1:] / process.levels.alphas[1:]
+    return {"t": t, "log_snr": process.levels.log_snrs[1:], "sigma": sigma, **found}
+
+
+def constant(process, score):
+    """A denoiser whose score is the same everywhere."""
+    return Denoiser(lambda x, *_, **__: jnp.full_like(x, score), process, "score")
+
+
+def as_ncsn(chain, process):
+    """The largest relative differences between DDPM's coefficients and those of the NCSN ladder sigma / alpha."""
+    ladder = coefficients(NCSN(sigmas=chain["sigma"]), 0.2)
+    scale = np.sqrt(1 - process.transition(np.arange(process.num_steps), np.arange(1, process.num_steps + 1))[1])
+    pairs = {
+        "drift": (chain["ancestral_drift"], ladder["ancestral_drift"]),
+        "small_noise": (chain["small_noise"][1:], ladder["small_noise"][1:]),
+        "large_noise": (chain["large_noise"][1:], (scale * ladder["large_noise"])[1:]),
+    }
+    return {name: float(np.max(np.abs(one / other - 1))) for name, (one, other) in pairs.items()}
+
+
+def _drifts(numbers):
+    panels = {}
+    for name, found in numbers.items():
+        log_snr, unit = found["log_snr"], found["sigma"] ** 2
+        panels[name] = [
+            Curve(log_snr, found["ancestral_drift"] / unit, "ancestral", 0),
+            Curve(log_snr, found["langevin_drift"] / unit, "Langevin", 1, "--"),
+        ]
+    return plot_panels(panels, "log SNR", "drift / σ²", yscale="log", size=(3.3, 2.7))
+
+
+def _ratios(numbers):
+    panels = {}
+    for name, found in numbers.items():
+        inside = slice(1, None)  # the last step adds no noise
+        log_snr, drift = found["log_snr"][inside], found["ancestral_drift"][inside]
+        panels[name] = [
+            Curve(log_snr, found["large_noise"][inside] ** 2 / drift, "ancestral, large", 0),
+            Curve(log_snr, found["small_noise"][inside] ** 2 / drift, "ancestral, small", 2, ":"),
+            Curve(log_snr, found["langevin_noise"][inside] ** 2 / found["langevin_drift"][inside], "Langevin", 1, "--"),
+        ]
+    return plot_panels(panels, "log SNR", "noise variance / drift", ylim=(-0.05, 2.4), size=(3.3, 2.7))

@@ -1,0 +1,72 @@
+"""A step of the reverse chain, p(x_s | x_t) = N(posterior mean of x0_hat, variance): its variance and its cost."""
+
+import jax.numpy as jnp
+
+from unified_diffusion import gaussian
+from unified_diffusion.errors import UserError
+from unified_diffusion.perturbations import expand
+from unified_diffusion.registry import choose
+
+VARIANCES = ("large", "small", "learned")
+
+
+def check_variance(denoiser, variance, who):
+    """Refuses a variance that there is none of, or that this denoiser's network does not put out.
+
+    Raises:
+        UserError: an unknown variance; "learned" with a denoiser of fixed variance. `who` asks for it.
+    """
+    choose(variance, VARIANCES, "variance")
+    if variance == "learned" and denoiser.variance != "learned":
+        raise UserError(
+            f"{who} asks for a learned variance, but the network has no variance head: "
+            "set config.denoiser.variance=learned, or take the variance large or small"
+        )
+
+
+def second_step(times):
+    """The step (s, t) before a chain's last one, of its decreasing times `[steps + 1]`; None in a chain of one step."""
+    return (int(times[-2]), int(times[-3])) if len(times) > 2 else None
+
+
+def log_variances(perturbation, s, t, second):
+    """(log small, log large) variance of the step from t to s, each shaped like t.
+
+    The small one of a step to s = 0 is 0; that of the chain's `second` step stands in for it, as in DDPM, or, for a
+    chain of one step, the large one. Ho et al. 2020, section 3.2; Nichol & Dhariwal 2021, section 3.1.
+    """
+    large = perturbation.transition(s, t)[1]
+    last = large if second is None else perturbation.posterior_variance(*second)
+    return jnp.log(jnp.where(jnp.asarray(s) == 0, last, perturbation.posterior_variance(s, t))), jnp.log(large)
+
+
+def reverse_log_variance(perturbation, prediction, s, t, variance, second):
+    """log variance of the step from t to s, shaped to go with x_t: `variance` is "large", "small" or "learned".
+
+    A learned one lies, by the network's fraction, between the logarithms of this very step's small and large ones,
+    however long the step. Nichol & Dhariwal 2021, eq. 15. For `second` see `log_variances`.
+    """
+    small, large = log_variances(perturbation, s, t, second)
+    if variance == "learned":
+        small, large = expand(small, prediction.x0), expand(large, prediction.x0)
+        return small + prediction.variance_fraction * (large - small)
+    return expand(large if variance == "large" else small, prediction.x0)
+
+
+def divergence(perturbation, prediction, x0, s, t, log_variance, second):
+    """KL(q(x_s | x_t, x0) || p(x_s | x_t)) of each dimension, in nats, shaped like x0. Ho et al. 2020, eq. 5 and 8.
+
+    The two means differ in x0 alone, so that x_t, the greater part of them, does not come in.
+    """
+    signal = expand(perturbation.posterior_coefficients(s, t)[0], x0)
+    posterior, _ = log_variances(perturbation, s, t, second)
+    return gaussian.kl_divergence(signal * x0, expand(posterior, x0), signal * prediction.x0, log_variance)
+
+
+def reconstruction(prediction, x0, log_variance, discretized=True):
+    """-log p(x0 | x_t) of each dimension, in nats, shaped like x0: the step to s = 0, of mean x0_hat.
+
+    The probability of a grey level of 256, or, if not `discretized`, a density. Ho et al. 2020, eq. 13.
+    """
+    log_prob = gaussian.discretized_log_likelihood if discretized else gaussian.log_density
+    return -log_prob(x0, prediction.x0, log_variance)

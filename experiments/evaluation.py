@@ -4,16 +4,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.workdir import keep_previous, write_json
-from unified_diffusion.evaluation import dataset_bound, loss_per_level
+from unified_diffusion.evaluation import dataset_bound, fisher_divergence, loss_per_level
 from unified_diffusion.visualization import plot_bound, plot_levels, plot_rate_distortion, save_png
 
 
-def write_evaluation(experiment, denoiser, step, dataset, workdir):
+def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None):
     """Writes eval.json, eval.png, and, where the bound is measured, bound.png and rate_distortion.png.
 
     eval.json holds "step", "num_examples", "test_loss" (the mean over the levels measured of weight times error, each
     the mean over an example's dimensions), "levels", a list of t, log_snr, sigma, weight, error and loss; and "bound",
-    as `measure_bound` says.
+    as `measure_bound` says. Of data from a known `mixture`, each level has also "fisher" and "fisher_scaled", the
+    Fisher divergence from its exact score, and sigma² times that.
     """
     settings, process = experiment.evaluation, denoiser.perturbation
     number = min(settings.num_levels or process.num_steps, process.num_steps)
@@ -34,6 +35,8 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir):
     sigma = np.asarray(process.sigma(times), np.float64)
     columns = {"t": times, "log_snr": log_snr, "sigma": sigma, "weight": weights, "error": errors}
     columns["loss"] = weights * errors
+    if mixture is not None:
+        columns["fisher"], columns["fisher_scaled"], _ = fisher_divergence(denoiser, mixture, times, seed=settings.seed)
     result = {
         "step": step,
         "ema": settings.ema,

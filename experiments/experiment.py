@@ -5,10 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from experiments.config import build
 from experiments.settings import Evaluation, Sampling
+from unified_diffusion.analytic import GaussianMixture
+from unified_diffusion.data import toy
 from unified_diffusion.errors import UserError
 from unified_diffusion.keys import named_key
 from unified_diffusion.reverse import check_variance
@@ -50,6 +53,15 @@ def load_data(config, split="train"):
         UserError: as the source says.
     """
     return build("data", config["data"], split)
+
+
+def exact_mixture(config):
+    """The Gaussian mixture that toy data are drawn from, or None where the data are no mixture of Gaussians."""
+    data = config["data"]
+    if data["name"] != "toy" or data["density"] not in toy.MIXTURES:
+        return None
+    weights, means, std = toy.mixture(data["density"], data["noise"])
+    return GaussianMixture(weights, means, np.full(len(weights), std))
 
 
 def data_facts(dataset):

@@ -3,7 +3,7 @@
 import jax
 
 from experiments.evaluation import write_evaluation
-from experiments.experiment import create, data_facts, load_data
+from experiments.experiment import create, data_facts, exact_mixture, load_data
 from experiments.sampling import draw, picture, write_samples
 from experiments.workdir import claim, claim_data, read_json, write_training_plot
 from unified_diffusion.errors import UserError
@@ -72,7 +72,8 @@ def _sample(experiment, state, workdir, dataset):
 
 def _evaluate(experiment, state, workdir, config):
     denoiser = experiment.model.denoiser(state.ema if experiment.evaluation.ema else state.params)
-    write_evaluation(experiment, denoiser, int(state.step), load_data(config, "test"), workdir)
+    test = load_data(config, "test")
+    write_evaluation(experiment, denoiser, int(state.step), test, workdir, exact_mixture(config))
 
 
 def _reference(dataset):

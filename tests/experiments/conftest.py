@@ -1,68 +1,12 @@
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 
-TINY = [
-    "--config=ddpm_toy.py",
-    "--config.model.width=16",
-    "--config.model.depth=1",
-    "--config.perturbation.num_steps=20",
-    "--config.training.batch_size=32",
-    "--config.training.log_every=10",
-    "--config.sampling.num_images=40",
-    "--config.sampling.batch_size=16",
-    "--config.evaluation.num_levels=4",
-    "--config.evaluation.num_examples=50",
-]
+from runs import TINY, Run
 
 
 @pytest.fixture
 def tiny():
     """Arguments of a run that takes seconds."""
     return list(TINY)
-
-
-class Run:
-    """`python -m experiments.main` as a process of its own."""
-
-    def __init__(self, arguments, **environment):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "experiments.main", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **environment},
-        )
-
-    def wait(self, timeout=240):
-        """(exit code, all output)."""
-        output, _ = self.process.communicate(timeout=timeout)
-        return self.process.returncode, output
-
-    def kill_at(self, workdir, step, number=signal.SIGKILL, timeout=240):
-        """Sends a signal once metrics.jsonl has reached a step; (exit code, all output)."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end and self.process.poll() is None:
-            if last_step(workdir) >= step:
-                self.process.send_signal(number)
-                break
-            time.sleep(0.02)
-        return self.wait()
-
-
-def last_step(workdir):
-    """The last whole line's step in metrics.jsonl, or 0."""
-    try:
-        lines = (workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
-    except FileNotFoundError:
-        return 0
-    whole = [line for line in lines if line.endswith("\n")]
-    return json.loads(whole[-1])["step"] if whole else 0
 
 
 @pytest.fixture

@@ -247,6 +247,8 @@ def test_an_objective_and_a_weighting_of_ones_own(tiny, tmp_path, monkeypatch):
     own = ["--config.objective.weighting=mine:flat", "--config.objective.weighting_options.power=2"]
     assert main([*common, *own, f"--workdir={tmp_path / 'b'}"]) == 0
     levels = json.loads((tmp_path / "b" / "eval.json").read_text())["levels"]
+    # A network that has learned nothing is far from the exact score of the mixture.
+    assert all(level["fisher_scaled"] > 1e-3 for level in levels)
     np.testing.assert_allclose(
         [level["weight"] for level in levels], [level["sigma"] ** 2 for level in levels], rtol=1e-5
     )

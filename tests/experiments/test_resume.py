@@ -10,6 +10,7 @@ import pytest
 from experiments import config as configs
 from experiments import modes
 from experiments.main import main
+from runs import TINY
 
 STEPS = [
     "--config.training.steps=6000",
@@ -21,8 +22,6 @@ STEPS = [
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The folder of a run that nothing happened to."""
-    from conftest import TINY
-
     workdir = tmp_path_factory.mktemp("undisturbed") / "run"
     assert main([*TINY, *STEPS, f"--workdir={workdir}"]) == 0
     return workdir

@@ -42,7 +42,9 @@ class Ancestral(Sampler):
         process, prediction = denoiser.perturbation, denoiser(x_t, t)
         x0 = jnp.clip(prediction.x0, -1, 1) if self.clip_x0 else prediction.x0
         mean, _ = process.posterior(x0, x_t, s, t)
-        return mean + jnp.where(s == 0, 0, self._scale(process, prediction, s, t)) * noise_like(key, x_t)
+        return mean + jnp.where(
+            expand(jnp.asarray(s) == 0, x_t), 0, self._scale(process, prediction, s, t)
+        ) * noise_like(key, x_t)
 
     def _scale(self, process, prediction, s, t):
         """sqrt(v), shaped to multiply noise."""

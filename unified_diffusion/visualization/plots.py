@@ -60,7 +60,7 @@ def plot_training(steps, losses):
     """The training loss over the steps."""
     axes = _axes(6, 4)
     axes.plot(steps, losses)
-    axes.set(xlabel="step", ylabel="training loss", yscale="log")
+    axes.set(xlabel="step", ylabel="training loss", yscale="log" if min(losses) > 0 else "linear")
     axes.grid(alpha=0.3, which="both")
     return _picture(axes)
 

@@ -140,3 +140,16 @@ def test_a_prediction_of_ones_own():
 
 def from_half_x0(output, at):
     return 2 * output, (at.x_t - at.alpha * 2 * output) / at.sigma
+
+
+@pytest.mark.parametrize("process", [DDPM(num_steps=10), NCSN(num_steps=10)])
+def test_numpy_arrays_are_as_good_as_jax_arrays(process):
+    x0, noise = (np.random.default_rng(seed).normal(size=(3, 2)).astype(np.float32) for seed in (0, 1))
+    t = np.asarray([1, 5, 10], np.int32)
+    denoiser = Denoiser(lambda x, noise_label, label=None, *, rngs=None: 0.5 * x, process)
+    for given in (np.asarray, jnp.asarray):
+        x_t = process.perturb(given(x0), given(t), given(noise))
+        mean, _ = process.posterior(given(x0), given(np.asarray(x_t)), 0, 1)
+        np.testing.assert_allclose(mean, x0, rtol=1e-6)
+        np.testing.assert_allclose(denoiser(given(np.asarray(x_t)), given(t)).eps, x_t / 2, rtol=1e-6)
+        assert process.prior_kl(given(x0)).shape == (3,)

@@ -109,9 +109,13 @@ class Denoiser:
         choose(self.variance, ("fixed", "learned"), "variance")
 
     def __call__(
-        self, x_t: Float[Array, " b *d"], t: Time, label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None
+        self,
+        x_t: Float[Array | np.ndarray, " b *d"],
+        t: Time,
+        label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
     ) -> Prediction:
         """What the network makes of `x_t` `[B, ...]` at level `t` >= 1, one integer or one per example `[B]`."""
+        x_t = jnp.asarray(x_t)
         t = (jnp if isinstance(t, jax.Array) else np).broadcast_to(t, x_t.shape[:1])
         label = self.label if label is None else label
         if self.native is None:

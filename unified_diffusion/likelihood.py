@@ -40,7 +40,7 @@ class Bound(NamedTuple):
 
 def variational_bound(
     denoiser: Denoiser,
-    x0: Float[Array, " b *d"] | Float[np.ndarray, " b *d"],
+    x0: Float[Array | np.ndarray, " b *d"],
     key: Key[Array, ""] | Key[Array, " b"],
     label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
     *,

@@ -44,7 +44,7 @@ class Hybrid(WeightedLevels):
     def __call__(
         self,
         denoiser: Denoiser,
-        x0: Float[Array, " b *d"],
+        x0: Float[Array | np.ndarray, " b *d"],
         key: PRNGKeyArray,
         label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
         state: Any = None,

@@ -40,7 +40,7 @@ class SingleLevel:
     def __call__(
         self,
         denoiser: Denoiser,
-        x0: Float[Array, " b *d"],
+        x0: Float[Array | np.ndarray, " b *d"],
         key: PRNGKeyArray,
         label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
     ) -> tuple[Float[Array, " b"], dict[str, Array]]:

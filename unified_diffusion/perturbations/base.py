@@ -88,7 +88,9 @@ class Perturbation(abc.ABC):
         """
         return self.levels.timesteps(num_steps, spacing)
 
-    def perturb(self, x0: Float[Array, " b *d"], t: Time, noise: Float[Array, " b *d"]) -> Float[Array, " b *d"]:
+    def perturb(
+        self, x0: Float[Array | np.ndarray, " b *d"], t: Time, noise: Float[Array | np.ndarray, " b *d"]
+    ) -> Float[Array, " b *d"]:
         """x_t = alpha(t) x_0 + sigma(t) noise. Ho et al. 2020, eq. 4; Song & Ermon 2019, section 3.1."""
         return expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * noise
 
@@ -119,7 +121,7 @@ class Perturbation(abc.ABC):
         return jnp.where(jnp.asarray(s) == 0, self.posterior_variance(1, 2), self.posterior_variance(s, t))
 
     def posterior(
-        self, x0: Float[Array, " b *d"], x_t: Float[Array, " b *d"], s: Time, t: Time
+        self, x0: Float[Array | np.ndarray, " b *d"], x_t: Float[Array | np.ndarray, " b *d"], s: Time, t: Time
     ) -> tuple[Float[Array, " b *d"], Level]:
         """(mean, variance) of q(x_s | x_t, x_0), s < t; (x_0, 0) for s = 0. Ho et al. 2020, eq. 6 and 7."""
         signal, noisy = self.posterior_coefficients(s, t)
@@ -129,10 +131,10 @@ class Perturbation(abc.ABC):
         """x_T from the prior N(0, prior_sigma² I), of the given shape."""
         return self.prior_sigma * jax.random.normal(key, shape)
 
-    def prior_kl(self, x0: Float[Array, " b *d"]) -> Float[Array, " b"]:
+    def prior_kl(self, x0: Float[Array | np.ndarray, " b *d"]) -> Float[Array, " b"]:
         """KL(q(x_T | x_0) || prior) of each example, in nats: the bound's L_T. Ho et al. 2020, eq. 5."""
         alpha, sigma = self.levels.last
         signal, noise = (alpha / self.prior_sigma) ** 2, (sigma / self.prior_sigma) ** 2
         # In float64, since DDPM's noise is 1 but for a few millionths, and then its terms cancel.
         per_dimension = noise - 1 - np.log(noise)
-        return jnp.sum(signal * x0**2 + per_dimension, axis=tuple(range(1, x0.ndim))) / 2
+        return jnp.sum(signal * jnp.square(x0) + per_dimension, axis=tuple(range(1, x0.ndim))) / 2

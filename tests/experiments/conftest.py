@@ -1,6 +1,5 @@
 import pytest
-
-from runs import TINY, Run
+from tiny_runs import TINY, Run
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import signal
 import jax
 import numpy as np
 import pytest
+from tiny_runs import TINY
 
 from experiments import config as configs
 from experiments import modes
 from experiments.main import main
-from runs import TINY
 
 STEPS = [
     "--config.training.steps=6000",

@@ -8,6 +8,7 @@ signatures, and a mistake is refused before anything starts.
 import ast
 import collections.abc
 import copy
+import dataclasses
 import importlib.util
 import inspect
 import json
@@ -68,7 +69,7 @@ def read_config(name):
     if not hasattr(module, "get_config"):
         raise UserError(f"--config={name}: the file has no function get_config()")
     config = module.get_config()
-    return config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
+    return _plain(config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config))
 
 
 def resolve(config, overrides=()):
@@ -128,6 +129,8 @@ def differences(old, new):
 
 def _resolve_section(section, file, said):
     """One section: the signature's defaults, then the file's settings for the chosen name, then what was said."""
+    if not isinstance(file, dict):
+        raise UserError(f"config.{section} = {file!r} in the file: it is a section, a dict of its fields")
     if section in UNNAMED:
         return _complete(section, None, dict(file), said)
     alternatives = {key: value for key, value in file.items() if isinstance(value, dict) and key in NAMED[section]}
@@ -136,7 +139,10 @@ def _resolve_section(section, file, said):
     name = said.pop("name", own_name)
     if name is None:
         raise UserError(f"config.{section} has no name; {suggest('', NAMED[section])}")
-    chosen = {**alternatives.get(name, {}), **(own if name == own_name else {}), **said.pop(name, {})}
+    said_of_name = said.pop(name, {})
+    if not isinstance(said_of_name, dict):
+        raise UserError(f"config.{section}.{name} = {said_of_name!r}: set one of its fields, config.{section}.FIELD")
+    chosen = {**alternatives.get(name, {}), **(own if name == own_name else {}), **said_of_name}
     return {"name": name, **_complete(section, name, chosen, said)}
 
 
@@ -168,12 +174,17 @@ def _parameters(target):
     """{argument: (type, default)} of a class or function, without what the experiment gives."""
     function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function)
+    fields = dataclasses.fields(target) if dataclasses.is_dataclass(target) else ()
+    factories = {
+        field.name: field.default_factory for field in fields if field.default_factory is not dataclasses.MISSING
+    }
     found = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name in GIVEN or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        default = {} if "factory" in repr(parameter.default) else parameter.default
-        found[parameter.name] = (hints.get(parameter.name, typing.Any), default)
+        default = factories[parameter.name]() if parameter.name in factories else parameter.default
+        guess = typing.Any if default is None or default is inspect.Parameter.empty else type(default)
+        found[parameter.name] = (hints.get(parameter.name, guess), default)
     return found
 
 
@@ -228,6 +239,8 @@ def _match(value, hint):
     if hint is int:
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         return whole, int(value) if whole else None
+    if hint in (tuple, list):
+        return isinstance(value, (tuple, list)), value
     if origin is tuple:
         items = value if isinstance(value, (tuple, list)) else [value]
         matches = [_match(item, arguments[0]) for item in items]
@@ -254,7 +267,13 @@ def _describe(hint):
 
 
 def _plain(value):
-    """A value as JSON would give it back."""
+    """A value as JSON would give it back; functions and classes by their names."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
     if callable(value):
         return f"{value.__module__}:{value.__qualname__}"
     return json.loads(json.dumps(value))

@@ -43,7 +43,8 @@ class Experiment:
     @property
     def weighting(self):
         """The objective's weighting, a function of (perturbation, t), or None if it has none."""
-        return getattr(self.objective, "weight", None)
+        weight = getattr(self.objective, "weight", None)
+        return weight if callable(weight) else None
 
 
 def load_data(config, split="train"):
@@ -56,9 +57,9 @@ def load_data(config, split="train"):
 
 
 def exact_mixture(config):
-    """The Gaussian mixture that toy data are drawn from, or None where the data are no mixture of Gaussians."""
+    """The Gaussian mixture whose score the network learns; None for other data, and for a network given the labels."""
     data = config["data"]
-    if data["name"] != "toy" or data["density"] not in toy.MIXTURES:
+    if config["denoiser"]["conditional"] or data["name"] != "toy" or data["density"] not in toy.MIXTURES:
         return None
     weights, means, std = toy.mixture(data["density"], data["noise"])
     return GaussianMixture(weights, means, np.full(len(weights), std))

@@ -24,7 +24,7 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; what was trained is in its checkpoints", file=sys.stderr)
         return 130
 
 

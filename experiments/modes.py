@@ -9,12 +9,13 @@ from experiments.workdir import claim, claim_data, read_json, write_training_plo
 from unified_diffusion.errors import UserError
 from unified_diffusion.training import Checkpoints, initial_state
 from unified_diffusion.training import train as train_model
+from unified_diffusion.training.mesh import data_mesh, replicated
 from unified_diffusion.visualization import save_png
 
 
 def train(config, source, workdir):
     """Trains to the end, then samples and evaluates; goes on where an earlier run of the same config stopped."""
-    dataset = load_data(config)
+    dataset, test = load_data(config), load_data(config, "test")
     facts = data_facts(dataset)
     experiment = create(config, facts)
     claim(workdir, config, source)
@@ -46,7 +47,7 @@ def train(config, source, workdir):
         return 128 + stopped
     write_training_plot(workdir)
     _sample(experiment, state, workdir, dataset)
-    _evaluate(experiment, state, workdir, config)
+    _evaluate(experiment, state, workdir, config, test)
     return 0
 
 
@@ -61,7 +62,7 @@ def sample(config, workdir):
 def evaluate(config, workdir):
     """Evaluates a run's newest checkpoint on the test data."""
     experiment, state = _restore(config, workdir)
-    _evaluate(experiment, state, workdir, config)
+    _evaluate(experiment, state, workdir, config, load_data(config, "test"))
     return 0
 
 
@@ -70,9 +71,8 @@ def _sample(experiment, state, workdir, dataset):
     write_samples(experiment, denoiser, int(state.step), workdir, _reference(dataset))
 
 
-def _evaluate(experiment, state, workdir, config):
+def _evaluate(experiment, state, workdir, config, test):
     denoiser = experiment.model.denoiser(state.ema if experiment.evaluation.ema else state.params)
-    test = load_data(config, "test")
     write_evaluation(experiment, denoiser, int(state.step), test, workdir, exact_mixture(config))
 
 
@@ -86,6 +86,7 @@ def _restore(config, workdir):
     experiment = create(config, read_json(workdir, "data.json"))
     transformation = experiment.optimizer.transformation(experiment.training.steps)
     state = initial_state(experiment.params, transformation, experiment.objective_state)
+    state = jax.device_put(state, replicated(data_mesh()))
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     restored = checkpoints.restore(state)
     checkpoints.close()

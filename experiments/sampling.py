@@ -53,6 +53,7 @@ def write_samples(experiment, denoiser, step, workdir, reference=None):
         "num_images": sampling.num_images,
         "seed": sampling.seed,
         "ema": sampling.ema,
+        "grid": sampling.grid,
     }
     files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json")]
     archive, png, about = files

@@ -53,7 +53,9 @@ class GaussianMixture:
         _, means, _ = self._arrays()
         alpha = jnp.broadcast_to(alpha, x.shape[:1])[:, None, None]
         posterior_means = means + gain[..., None] * (x.reshape(len(x), 1, -1) - alpha * means)
-        return jnp.einsum("bk,bkd->bd", jax.nn.softmax(log_joint, axis=-1), posterior_means).reshape(x.shape)
+        weights = jax.nn.softmax(log_joint, axis=-1)
+        # A sum, and no product of matrices, which a GPU would round to fewer digits.
+        return jnp.sum(weights[..., None] * posterior_means, axis=1).reshape(x.shape)
 
     def _joint(self, x, alpha, sigma):
         """log(weight_k N(x; alpha m_k, v_k)) and each component's gain alpha std_k² / v_k, both `[B, K]`."""

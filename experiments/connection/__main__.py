@@ -11,7 +11,7 @@ from pathlib import Path
 
 from unified_diffusion.errors import UserError
 
-OWN = {"index.html", "connection.json", "digits", "mixture", ".lock"}
+OWN = {"index.html", "index.tmp", "connection.json", "connection.json.tmp", "digits", "mixture", ".lock"}
 SECTIONS = ("weightings", "identities", "steps", "gradients", "mixture")
 
 

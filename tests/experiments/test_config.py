@@ -157,3 +157,56 @@ def test_a_value_converts_to_its_type_or_is_refused(hint, value):
     expected = {tuple[int, ...]: tuple, int | None: (int, type(None))}.get(hint, hint)
     assert isinstance(converted, expected)
     assert configs._convert("field", converted, hint) == converted
+
+
+LOOSE = """
+import dataclasses
+
+@dataclasses.dataclass(frozen=True)
+class Loose:
+    options: dict = dataclasses.field(default_factory=lambda: {"a": 1})
+    path: str = "factory/x"
+
+class Bare:
+    def __init__(self, gain=1.0, flag=False, sizes=(1, 2), anything=None):
+        self.gain, self.flag, self.sizes, self.anything = gain, flag, sizes, anything
+"""
+
+
+def test_arguments_of_a_users_class(tmp_path, monkeypatch):
+    (tmp_path / "loose.py").write_text(LOOSE)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = resolve("ddpm_toy.py", "objective.name=loose:Loose")
+    assert config["objective"] == {"name": "loose:Loose", "options": {"a": 1}, "path": "factory/x"}
+    said = ["objective.gain=2", "objective.flag=false", "objective.sizes=3,4"]
+    config = resolve("ddpm_toy.py", "objective.name=loose:Bare", *said)
+    assert config["objective"] == {"name": "loose:Bare", "gain": 2.0, "flag": False, "sizes": [3, 4], "anything": None}
+    with pytest.raises(UserError, match="true or false"):
+        resolve("ddpm_toy.py", "objective.name=loose:Bare", "objective.flag=2")
+
+
+def test_a_file_of_arrays_and_functions(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import numpy as np\n"
+        "from experiments.configs import ddpm_toy\n"
+        "from unified_diffusion.objectives.weightings import dsm\n"
+        "def get_config():\n"
+        "    config = ddpm_toy.get_config().to_dict()\n"
+        "    config['perturbation'] = {'name': 'ddpm', 'betas': np.linspace(0.1, 0.2, 3)}\n"
+        "    config['objective']['weighting'] = dsm\n"
+        "    config['seed'] = np.int64(3)\n"
+        "    return config\n"
+    )
+    config = configs.resolve(configs.read_config(str(path)))
+    assert config["perturbation"]["betas"] == pytest.approx([0.1, 0.15, 0.2])
+    assert config["objective"]["weighting"] == "unified_diffusion.objectives.weightings:dsm"
+    assert config["seed"] == 3
+    assert configs.build("perturbation", config["perturbation"]).num_steps == 3
+
+
+def test_sections_are_dicts():
+    with pytest.raises(UserError, match="it is a section"):
+        configs.resolve({"data": {"name": "digits"}, "perturbation": "ncsn"})
+    with pytest.raises(UserError, match="set one of its fields"):
+        resolve("ddpm_digits.py", "perturbation.ddpm=5")

@@ -116,6 +116,15 @@ MISTAKES = [
     (["--config=ddpm_digits.py", "--config.denoiser.prediction=epsilon"], "'eps'"),
     (["--config=ddpm_digits.py", "--config.perturbation.name=ncsn", "--config.perturbation.num_steps=1"], "sigmas"),
     (["--config=ddpm_toy.py", "--config.training.flip=true"], "points"),
+    (
+        [
+            "--config=ddpm_digits.py",
+            "--config.data.name=folder",
+            "--config.data.path={pictures}",
+            "--config.data.test_fraction=0",
+        ],
+        "'test'",
+    ),
     (["--config=ddpm_toy.py", "--config.data.density=swissroll", "--config.denoiser.conditional=true"], "no labels"),
     (["--mode=sample", "--workdir={empty}"], "train first"),
 ]
@@ -123,9 +132,11 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_a_mistake_is_one_line(arguments, message, tmp_path, capsys):
-    empty = tmp_path / "empty"
+    empty, pictures = tmp_path / "empty", tmp_path / "pictures"
     empty.mkdir()
-    arguments = [argument.format(empty=empty) for argument in arguments]
+    pictures.mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(pictures / "one.png")
+    arguments = [argument.format(empty=empty, pictures=pictures) for argument in arguments]
     if not any(argument.startswith("--workdir") for argument in arguments):
         arguments.append(f"--workdir={tmp_path / 'run'}")
     assert main(arguments) != 0

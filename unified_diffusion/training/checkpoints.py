@@ -50,18 +50,23 @@ class Checkpoints:
         Raises:
             UserError: the checkpoint is of another architecture, or there are checkpoints and none can be read.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps, damaged = sorted(self._manager.all_steps(), reverse=True), []
         for step in steps:
             try:
-                return self._restore(step, state, data)
-            except UserError:
+                restored = self._restore(step, state, data)
+            except (UserError, MemoryError, jax.errors.JaxRuntimeError):
                 raise
             # Orbax reports a damaged file by whatever its readers raise, a bare Exception among them.
             except Exception as error:
                 reason = (str(error).strip() or repr(error)).splitlines()[0]
                 _log.warning("checkpoint of step %d cannot be read (%s)", step, reason[:200])
-                if data is not None:
+                damaged.append(step)
+                continue
+            # Only now, so that where none can be read nothing is moved, and nobody starts anew by mistake.
+            if data is not None:
+                for step in damaged:
                     self._set_aside(step)
+            return restored
         if steps:
             raise UserError(f"none of the checkpoints in {self.directory} can be read: train in another --workdir")
         return None

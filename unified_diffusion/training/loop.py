@@ -140,7 +140,9 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
             checkpoints.wait()
     except NotFinite as error:
         checkpoints.wait()
-        raise NotFinite(f"{error}: stopped; {checkpoints.describe()}. Try a lower optimizer.learning_rate") from None
+        raise NotFinite(
+            f"{error}: stopped; {checkpoints.describe()}. Try a lower optimizer.learning_rate, in another folder"
+        ) from None
     finally:
         metrics.close()
         checkpoints.close()

@@ -20,11 +20,11 @@ def batch_sharding(mesh, leading=0):
     return NamedSharding(mesh, PartitionSpec(*[None] * leading, "data"))
 
 
-def check_batch_size(batch_size, mesh, field="training.batch_size"):
+def check_batch_size(batch_size, mesh, field="config.training.batch_size"):
     """Raises UserError unless every device gets the same number of examples."""
     if batch_size < 1 or batch_size % mesh.size:
         near = max(batch_size // mesh.size, 1) * mesh.size
-        raise UserError(f"config.{field} = {batch_size} does not divide over {mesh.size} devices: take {near}")
+        raise UserError(f"{field} = {batch_size} does not divide over {mesh.size} devices: take {near}")
 
 
 def place_batch(batch, sharding):

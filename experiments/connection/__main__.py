@@ -11,7 +11,9 @@ from pathlib import Path
 
 from unified_diffusion.errors import UserError
 
-OWN = {"index.html", "index.tmp", "connection.json", "connection.json.tmp", "digits", "mixture", ".lock"}
+OWN = {"index.html", "connection.json", "digits", "mixture", ".lock"}
+# What a run that was killed while it wrote may leave.
+HALF_WRITTEN = {"index.tmp", "connection.json.tmp"}
 SECTIONS = ("weightings", "identities", "steps", "gradients", "mixture")
 
 
@@ -49,7 +51,9 @@ def check(workdir):
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file: take a folder")
-    strange = [path.name for path in workdir.glob("*") if path.name not in OWN and not is_previous(path.name)]
+    strange = [
+        path.name for path in workdir.glob("*") if path.name not in OWN | HALF_WRITTEN and not is_previous(path.name)
+    ]
     if strange:
         raise UserError(f"--workdir={workdir} has other things in it, such as {min(strange)}: take an empty folder")
 

@@ -1,20 +1,29 @@
 """Measures of a run: eval.json and its pictures."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.sample_evaluation import measure_samples, table
 from experiments.workdir import keep_previous, write_json
+from unified_diffusion.errors import UserError
 from unified_diffusion.evaluation import dataset_bound, fisher_divergence, loss_per_level
 from unified_diffusion.visualization import plot_bound, plot_levels, plot_rate_distortion, save_png
 
 
-def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None):
-    """Writes eval.json, eval.png, and, where the bound is measured, bound.png and rate_distortion.png.
+def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None, train=None, data_name="data"):
+    """Writes eval.json, eval.png, and, where they are measured, bound.png, rate_distortion.png and neighbours.png.
 
-    eval.json holds "step", "num_examples", "test_loss" (the mean over the levels measured of weight times error, each
-    the mean over an example's dimensions), "levels", a list of t, log_snr, sigma, weight, error and loss; and "bound",
-    as `measure_bound` says. Of data from a known `mixture`, each level has also "fisher" and "fisher_scaled", the
-    Fisher divergence from its exact score, and sigma² times that.
+    eval.json holds "step", "num_parameters", "num_examples", "test_loss" (the mean over the levels measured of weight
+    times error, each the mean over an example's dimensions), "levels", a list of t, log_snr, sigma, weight,
+    effective_weight (or null), error and loss; "bound", as `measure_bound` says; and what `measure_samples` says of
+    samples.npz. Of data from a known `mixture`, each level has also "fisher" and "fisher_scaled", the Fisher divergence
+    from its exact score, and sigma² times that.
+
+    Args:
+        dataset: the test data.
+        train: the training data; None measures no samples.
+        data_name: of both.
     """
     settings, process = experiment.evaluation, denoiser.perturbation
     number = min(settings.num_levels or process.num_steps, process.num_steps)
@@ -33,13 +42,15 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None)
         weights = np.asarray(experiment.weighting(process, jnp.asarray(times)), np.float64)
     log_snr = np.asarray(process.log_snr(times), np.float64)
     sigma = np.asarray(process.sigma(times), np.float64)
-    columns = {"t": times, "log_snr": log_snr, "sigma": sigma, "weight": weights, "error": errors}
+    columns = {"t": times, "log_snr": log_snr, "sigma": sigma, "weight": weights}
+    columns |= {"effective_weight": _effective_weights(experiment, process, times), "error": errors}
     columns["loss"] = weights * errors
     if mixture is not None:
         columns["fisher"], columns["fisher_scaled"], _ = fisher_divergence(denoiser, mixture, times, seed=settings.seed)
     result = {
         "step": step,
         "ema": settings.ema,
+        "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(experiment.params)),
         "num_examples": min(settings.num_examples or len(dataset), len(dataset)),
         "test_loss": float(np.mean(columns["loss"])),
         "test_error": float(np.mean(errors)),
@@ -52,12 +63,17 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None)
         result["bound"] = bound
         pictures |= more
         summary += f", {bound['total']:.3f} {bound['unit']}"
-    table = workdir / "eval.json"
-    keep_previous(table, *(workdir / name for name in pictures))
-    write_json(table, result)
+    if train is not None and settings.of_samples:
+        report, more = measure_samples(settings, train, dataset, workdir, data_name)
+        result |= report
+        pictures |= more
+        print(table(report))
+    file = workdir / "eval.json"
+    keep_previous(file, *(workdir / name for name in pictures))
+    write_json(file, result)
     for name, picture in pictures.items():
         save_png(picture, workdir / name)
-    print(f"{summary}; wrote {table} and {', '.join(pictures)}")
+    print(f"{summary}; wrote {file} and {', '.join(pictures)}")
 
 
 def measure_bound(experiment, denoiser, dataset):
@@ -113,8 +129,18 @@ def measure_bound(experiment, denoiser, dataset):
     }
 
 
+def _effective_weights(experiment, process, times):
+    """What the objective weighs the error with over log-SNR, at each of the times; Nones where it does not say."""
+    if not hasattr(experiment.objective, "effective_weight"):
+        return [None] * len(times)
+    try:
+        weights = experiment.objective.effective_weight(process, experiment.objective_state)[1]
+    except UserError:
+        return [None] * len(times)
+    return np.asarray(weights, np.float64)[times - 1]
+
+
 def _rows(columns):
-    """A list of dicts from a dict of arrays."""
-    return [
-        dict(zip(columns, (value.item() for value in row), strict=True)) for row in zip(*columns.values(), strict=True)
-    ]
+    """A list of dicts from a dict of arrays, or lists."""
+    columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

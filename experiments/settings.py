@@ -2,8 +2,10 @@
 
 import dataclasses
 
+from unified_diffusion.data.splits import SPLITS
 from unified_diffusion.errors import UserError
-from unified_diffusion.registry import choose
+from unified_diffusion.evaluation import FEATURES
+from unified_diffusion.registry import choose, lookup
 from unified_diffusion.reverse import VARIANCES
 
 
@@ -63,9 +65,16 @@ class Evaluation:
         bound_steps: of the chain at most, spread over the levels; 0 for all. A shorter chain is another model, mostly a
             worse one.
         bound_variance: "large", "small" or "learned"; "auto" is "learned" where the network has it, and else "large".
+        features: what samples.npz is measured in: a comma list of "inception", "classifier", "pixels" and
+            "module:load"; "auto" is the first of these that can be had; "none" measures no samples.
+        reference: the split that samples are measured against, "train" or "test".
+        num_reference: examples of it at most, spread evenly; 0 for all.
+        bootstrap: random halves of the samples that each 95 % interval is made from; 0 for no intervals.
+        pairwise: samples, and reference examples, of the metrics over all pairs at most; 0 for all.
+        neighbours: nearest training images of samples to show; 0 looks for none.
 
     Raises:
-        UserError: a number out of range, or an unknown variance.
+        UserError: a number out of range, or an unknown variance, extractor or split.
     """
 
     num_examples: int = 0
@@ -77,14 +86,30 @@ class Evaluation:
     bound_examples: int = 0
     bound_steps: int = 0
     bound_variance: str = "auto"
+    features: str = "auto"
+    reference: str = "train"
+    num_reference: int = 50_000
+    bootstrap: int = 200
+    pairwise: int = 10_000
+    neighbours: int = 5
 
     def __post_init__(self):
         if self.batch_size < 1:
             raise UserError(f"evaluation.batch_size = {self.batch_size}: it must be at least 1")
         choose(self.bound_variance, ("auto", *VARIANCES), "variance")
-        for name in ("num_examples", "num_levels", "bound_examples", "bound_steps"):
+        choose(self.reference, SPLITS, "split")
+        for name in self.features.split(","):
+            if name not in ("auto", "none"):
+                lookup({**FEATURES, "auto": None, "none": None}, name.strip(), "features")
+        counts = ("num_examples", "num_levels", "bound_examples", "bound_steps")
+        for name in (*counts, "num_reference", "bootstrap", "pairwise", "neighbours"):
             if getattr(self, name) < 0:
                 raise UserError(f"evaluation.{name} = {getattr(self, name)}: it must not be negative")
+
+    @property
+    def of_samples(self):
+        """Whether samples are measured, too."""
+        return self.features != "none" or self.neighbours > 0
 
     def variance(self, learned):
         """The bound's variance, for a network whose own is "learned" or "fixed"."""

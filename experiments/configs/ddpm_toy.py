@@ -31,6 +31,6 @@ def get_config():
                 "annealed_langevin": {"steps_per_level": 20, "step_size": 0.1},
             },
             "sampling": {"num_images": 5000, "batch_size": 5000},
-            "evaluation": {"batch_size": 5000, "bound_examples": 2000},
+            "evaluation": {"batch_size": 5000, "bound_examples": 2000, "pairwise": 2000},
         }
     )

@@ -1,6 +1,7 @@
 """Pictures of samples and of numbers."""
 
 from unified_diffusion.visualization.grid import image_grid, save_png
+from unified_diffusion.visualization.neighbours import neighbours_picture
 from unified_diffusion.visualization.plots import (
     plot_bound,
     plot_levels,
@@ -11,6 +12,7 @@ from unified_diffusion.visualization.plots import (
 
 __all__ = [
     "image_grid",
+    "neighbours_picture",
     "plot_bound",
     "plot_levels",
     "plot_points",

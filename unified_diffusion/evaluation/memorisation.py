@@ -1,0 +1,57 @@
+"""Nearest training neighbours: whether samples are copies."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from unified_diffusion.data import epoch
+from unified_diffusion.evaluation.features import spread
+from unified_diffusion.evaluation.nearest import nearest_of_stream
+
+
+class TrainingNeighbours(NamedTuple):
+    """The training examples nearest to samples, and to held-out examples, for comparison.
+
+    Distances of images are root mean squared differences of values, on [0, 255]; of points, Euclidean.
+
+    Attributes:
+        rows: which samples were looked at. `[n]`
+        indices: of their nearest training examples, nearest first. `[n, k]`
+        distances: to them. `[n, k]`
+        test: distances of held-out examples to their nearest one. `[m]`
+    """
+
+    rows: Int[np.ndarray, " n"]
+    indices: Int[np.ndarray, "n k"]
+    distances: Float[np.ndarray, "n k"]
+    test: Float[np.ndarray, " m"]
+
+    @property
+    def share_nearer(self):
+        """How often a sample is nearer to its training example than a held-out one to its own, ties counting half.
+
+        ½ if samples are as new as held-out data, 1 if all are copies. After Meehan et al. 2020, section 3.
+        """
+        order = np.sort(self.test)
+        nearer = len(order) - np.searchsorted(order, self.distances[:, 0], side="right")
+        ties = len(order) - np.searchsorted(order, self.distances[:, 0], side="left") - nearer
+        return float(np.mean(nearer + ties / 2) / len(order))
+
+
+def training_neighbours(samples, train, test, k=5, limit=1000) -> TrainingNeighbours:
+    """The k training examples nearest to each of `limit` samples and test examples, spread evenly over all.
+
+    Args:
+        samples, train, test: data sets, in memory or streamed.
+    """
+    rows, held_out = spread(samples, limit), spread(test, limit)
+    queries = np.concatenate([_flat(samples.gather(rows)["x0"]), _flat(test.gather(held_out)["x0"])])
+    found = nearest_of_stream(queries, (_flat(batch["x0"]) for batch in epoch(train, 1000)), min(k, len(train)))
+    distances = np.sqrt(found.squared / (np.prod(train.shape) if len(train.shape) == 3 else 1))
+    count = len(rows)
+    return TrainingNeighbours(rows, found.indices[:count], distances[:count], distances[count:, 0])
+
+
+def _flat(examples):
+    return examples.reshape(len(examples), -1).astype(np.float64)

@@ -30,13 +30,17 @@ from unified_diffusion.samplers import SAMPLERS
 from unified_diffusion.training import Optimizer, Training
 
 CONFIGS = Path(__file__).parent / "configs"
+SWEEPS = Path(__file__).parent / "sweeps"
 NAMED = {
     "data": SOURCES,
     "perturbation": PERTURBATIONS,
     "model": MODELS,
     "objective": OBJECTIVES,
     "sampler": SAMPLERS,
+    "under": PERTURBATIONS,
 }
+# Named sections that may be left out: what they stand for is then None.
+OPTIONAL = {"under"}
 UNNAMED = {
     "denoiser": Reading,
     "optimizer": Optimizer,
@@ -57,19 +61,28 @@ def read_config(name):
     Raises:
         UserError: no such file, or no `get_config` in it.
     """
+    config = read_module("config", name, CONFIGS, "get_config").get_config()
+    return _plain(config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config))
+
+
+def read_module(option, name, folder, function):
+    """The Python file that `--option=name` names, in `folder` or by its path, as a module.
+
+    Raises:
+        UserError: no such file, or no `function` in it.
+    """
     path = Path(name)
     if path.parent == Path() and not path.exists():
-        path = CONFIGS / path.with_suffix(".py")
+        path = folder / path.with_suffix(".py")
     if not path.is_file():
-        known = [file.name for file in CONFIGS.glob("*.py") if not file.name.startswith("_")]
-        raise UserError(f"--config={name}: no such file; {suggest(name, known)}")
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+        known = [file.name for file in folder.glob("*.py") if not file.name.startswith("_")]
+        raise UserError(f"--{option}={name}: no such file; {suggest(name, known)}")
+    spec = importlib.util.spec_from_file_location(f"{option}_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"--config={name}: the file has no function get_config()")
-    config = module.get_config()
-    return _plain(config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config))
+    if not hasattr(module, function):
+        raise UserError(f"--{option}={name}: the file has no function {function}()")
+    return module
 
 
 def resolve(config, overrides=()):
@@ -78,7 +91,9 @@ def resolve(config, overrides=()):
     Args:
         config: a dict of sections. A named section may hold settings under each name it may be given,
             `perturbation = dict(name="ddpm", ddpm=dict(num_steps=1000), ncsn=dict(num_steps=50))`, of which those of
-            the chosen name hold. Fields beside the name are settings for the name in the file alone.
+            the chosen name hold. Fields beside the name are settings for the name in the file alone. The section
+            `under`, a perturbation to sample under in place of the one trained with, starts from the settings that
+            `perturbation` has for its name; without a name it is left out.
         overrides: pairs of a dotted field and its value as text, `("perturbation.name", "ncsn")`.
 
     Returns:
@@ -97,7 +112,10 @@ def resolve(config, overrides=()):
         said = changes.pop(section, {})
         if not isinstance(said, dict):
             raise UserError(f"config.{section} is a section: set one of its fields, --config.{section}.FIELD=VALUE")
-        resolved[section] = _resolve_section(section, settings.get(section, {}), said)
+        file = settings.get(section, {})
+        if section == "under":
+            file = _under_file(file, said, settings.get("perturbation", {}), resolved["perturbation"])
+        resolved[section] = _resolve_section(section, file, said)
     if changes:
         section = next(iter(changes))
         raise UserError(f"unknown field config.{section}: {suggest(section, ['seed', *NAMED, *UNNAMED])}")
@@ -107,6 +125,8 @@ def resolve(config, overrides=()):
 def build(section, fields, *args, **given):
     """The object a resolved section stands for: its class, called with its fields and with what is given."""
     fields = dict(fields)
+    if section in OPTIONAL and fields["name"] is None:
+        return None
     target = _target(section, fields.pop("name", None))
     return target(*args, **given, **{name: _frozen(value) for name, value in fields.items()})
 
@@ -119,7 +139,7 @@ def later(overrides, more):
 
 def differences(old, new):
     """The dotted fields in which two resolved configs differ: {field: (old, new)}."""
-    flat_old, flat_new = _flatten(old), _flatten(new)
+    flat_old, flat_new = flatten(old), flatten(new)
     return {
         field: (flat_old.get(field), flat_new.get(field))
         for field in {**flat_old, **flat_new}
@@ -136,7 +156,11 @@ def _resolve_section(section, file, said):
     alternatives = {key: value for key, value in file.items() if isinstance(value, dict) and key in NAMED[section]}
     own = {key: value for key, value in file.items() if key not in alternatives}
     own_name = own.pop("name", None)
-    name = said.pop("name", own_name)
+    name = literal(said.pop("name", own_name))
+    if name is None and section in OPTIONAL:
+        if own or said:
+            raise UserError(f"config.{section}.{next(iter({**own, **said}))} is set, but config.{section}.name is not")
+        return {"name": None}
     if name is None:
         raise UserError(f"config.{section} has no name; {suggest('', NAMED[section])}")
     said_of_name = said.pop(name, {})
@@ -144,6 +168,22 @@ def _resolve_section(section, file, said):
         raise UserError(f"config.{section}.{name} = {said_of_name!r}: set one of its fields, config.{section}.FIELD")
     chosen = {**alternatives.get(name, {}), **(own if name == own_name else {}), **said_of_name}
     return {"name": name, **_complete(section, name, chosen, said)}
+
+
+def _under_file(file, said, perturbation, trained):
+    """The settings of `under` in the file, above those of `perturbation` for the same name."""
+    name = literal(said.get("name", file.get("name") if isinstance(file, dict) else None))
+    if name is None or not isinstance(file, dict) or not isinstance(perturbation, dict):
+        return file
+    beneath = trained if name == trained["name"] else _settings_for(name, perturbation)
+    return {**beneath, **_settings_for(name, file), "name": name}
+
+
+def _settings_for(name, file):
+    """A section's settings for a name: those kept under it, and those beside the section's name if it is this one."""
+    beside = {field: value for field, value in file.items() if not isinstance(value, dict)}
+    kept = file.get(name)
+    return {**(kept if isinstance(kept, dict) else {}), **(beside if file.get("name") == name else {})}
 
 
 def _complete(section, name, file, said):
@@ -158,7 +198,7 @@ def _complete(section, name, file, said):
         hint = parameters[field][0]
         if isinstance(value, dict):
             kept = merged[field] if isinstance(merged[field], dict) else {}
-            value = {**kept, **{key: _literal(item) for key, item in value.items()}}
+            value = {**kept, **{key: literal(item) for key, item in value.items()}}
         merged[field] = _convert(f"{section}.{field}", value, hint)
     for field, value in merged.items():
         if value is inspect.Parameter.empty:
@@ -204,14 +244,14 @@ def _group(overrides):
 
 def _convert(field, value, hint):
     """`value`, or what a command line's text stands for, as the type `hint`."""
-    for candidate in [value, _literal(value)] if isinstance(value, str) else [value]:
+    for candidate in [value, literal(value)] if isinstance(value, str) else [value]:
         matched, converted = _match(candidate, hint)
         if matched:
             return converted
     raise UserError(f"config.{field} = {value!r}: it must be {_describe(hint)}")
 
 
-def _literal(text):
+def literal(text):
     """The Python value that a command line's text spells, or the text itself."""
     if not isinstance(text, str):
         return text
@@ -283,8 +323,9 @@ def _frozen(value):
     return tuple(value) if isinstance(value, list) else value
 
 
-def _flatten(config, prefix=""):
+def flatten(config, prefix=""):
+    """A config's sections as one dict of dotted fields."""
     flat = {}
     for field, value in config.items():
-        flat |= _flatten(value, f"{prefix}{field}.") if isinstance(value, dict) and value else {prefix + field: value}
+        flat |= flatten(value, f"{prefix}{field}.") if isinstance(value, dict) and value else {prefix + field: value}
     return flat

@@ -14,6 +14,7 @@ from unified_diffusion.analytic import GaussianMixture
 from unified_diffusion.data import toy
 from unified_diffusion.errors import UserError
 from unified_diffusion.keys import named_key
+from unified_diffusion.perturbations import Perturbation
 from unified_diffusion.reverse import check_variance
 from unified_diffusion.samplers import Sampler
 from unified_diffusion.training import Model, Optimizer, Training, initialise, objective_state
@@ -21,7 +22,10 @@ from unified_diffusion.training import Model, Optimizer, Training, initialise, o
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What one run trains, samples and measures. `params` are the initial parameters."""
+    """What one run trains, samples and measures.
+
+    `params` are the initial parameters; `under` is the perturbation to sample under, None for the one trained with.
+    """
 
     shape: tuple[int, ...]
     num_classes: int
@@ -31,6 +35,7 @@ class Experiment:
     optimizer: Optimizer
     training: Training
     sampler: Sampler
+    under: Perturbation | None
     sampling: Sampling
     evaluation: Evaluation
     seed: int
@@ -39,6 +44,15 @@ class Experiment:
     def objective_state(self):
         """What the objective remembers before training, or None."""
         return objective_state(self.objective, self.model.perturbation)
+
+    @property
+    def sampled_under(self):
+        """The perturbation whose noise ladder the sampler runs on."""
+        return self.model.perturbation if self.under is None else self.under
+
+    def for_sampling(self, denoiser):
+        """A denoiser of this experiment, read under that perturbation."""
+        return denoiser if self.under is None else denoiser.under(self.under)
 
     @property
     def weighting(self):
@@ -75,8 +89,10 @@ def data_facts(dataset):
     }
 
 
-def create(config, facts):
+def create(config, facts, initialise=initialise):
     """The experiment of a resolved config, on data of these facts.
+
+    `initialise` makes the parameters; `outline` in its place makes only their shapes, which is as good for a check.
 
     What is lazy (the schedule, the weighting, the loss, a sampling step) is asked for once here, without computing it,
     so that mistakes show at start.
@@ -100,8 +116,6 @@ def create(config, facts):
         build("perturbation", config["perturbation"]),
         **dataclasses.asdict(reading),
     )
-    sampler = build("sampler", config["sampler"])
-    sampler.schedule(model.perturbation)
     experiment = Experiment(
         shape=shape,
         num_classes=facts["num_classes"],
@@ -110,11 +124,13 @@ def create(config, facts):
         objective=build("objective", config["objective"]),
         optimizer=build("optimizer", config["optimizer"]),
         training=training,
-        sampler=sampler,
+        sampler=build("sampler", config["sampler"]),
+        under=build("under", config["under"]),
         sampling=build("sampling", config["sampling"]),
         evaluation=build("evaluation", config["evaluation"]),
         seed=config["seed"],
     )
+    experiment.sampler.schedule(experiment.sampled_under)
     if experiment.weighting is not None:
         experiment.weighting(model.perturbation, 1)
     if len(shape) != 3 and getattr(experiment.objective, "discretized", False):
@@ -126,6 +142,13 @@ def create(config, facts):
     return experiment
 
 
+def outline(build, key, perturbation, **reading):
+    """As `initialise`, with shapes for parameters."""
+    del key
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+    return Model(graph, perturbation, **reading), shapes
+
+
 def _rehearse(experiment, batch_size=2):
     """Traces one loss and one sampling step, without computing them.
 
@@ -135,7 +158,7 @@ def _rehearse(experiment, batch_size=2):
     model, sampler = experiment.model, experiment.sampler
     x = jax.ShapeDtypeStruct((batch_size, *experiment.shape), jnp.float32)
     label = jax.ShapeDtypeStruct((batch_size,), jnp.int32) if model.conditional else None
-    row = [column[0] for column in sampler.schedule(model.perturbation)]
+    row = [column[0] for column in sampler.schedule(experiment.sampled_under)]
 
     def loss(params, key, x, label, state):
         remembers = {} if state is None else {"state": state}
@@ -143,7 +166,7 @@ def _rehearse(experiment, batch_size=2):
         return values, experiment.objective.update(state, metrics) if remembers else None
 
     def step(params, keys, x, label):
-        return sampler.step(model.denoiser(params).given(label), x, *row, keys)
+        return sampler.step(experiment.for_sampling(model.denoiser(params)).given(label), x, *row, keys)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))

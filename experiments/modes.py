@@ -1,11 +1,14 @@
 """What `--mode` does."""
 
+import contextlib
+
 import jax
 
+from experiments.config import differences
 from experiments.evaluation import write_evaluation
 from experiments.experiment import create, data_facts, exact_mixture, load_data
 from experiments.sampling import draw, picture, write_samples
-from experiments.workdir import claim, claim_data, read_json, write_training_plot
+from experiments.workdir import AFTER_TRAINING, claim, claim_data, read_json, refuse, write_training_plot
 from unified_diffusion.errors import UserError
 from unified_diffusion.training import Checkpoints, initial_state
 from unified_diffusion.training import train as train_model
@@ -13,8 +16,18 @@ from unified_diffusion.training.mesh import data_mesh, replicated
 from unified_diffusion.visualization import save_png
 
 
-def train(config, source, workdir):
-    """Trains to the end, then samples and evaluates; goes on where an earlier run of the same config stopped."""
+def train(config, source, workdir, trained_in=None, phase=contextlib.nullcontext):
+    """Trains to the end, then samples and evaluates; goes on where an earlier run of the same config stopped.
+
+    Args:
+        config: the resolved config, and `source`, what it was resolved from.
+        workdir: the run's folder.
+        trained_in: the folder of a run that has trained the same network, to take its last checkpoint; None to train.
+        phase: phase(name) is a context around each of "training", "sampling" and "evaluation".
+
+    Returns:
+        the exit code: 0, or 128 plus the signal that stopped the training.
+    """
     dataset, test = load_data(config), load_data(config, "test")
     facts = data_facts(dataset)
     experiment = create(config, facts)
@@ -23,31 +36,19 @@ def train(config, source, workdir):
     devices = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     size = sum(leaf.size for leaf in jax.tree.leaves(experiment.params))
     print(f"{size:,} parameters, {len(dataset):,} examples, {devices}", flush=True)
-
-    def draw_samples(denoiser, step, progress):
-        samples, _ = draw(experiment, denoiser, 64 if len(experiment.shape) == 3 else 1000, progress)
-        image = picture(samples, _reference(dataset))
-        (workdir / "samples").mkdir(exist_ok=True)
-        save_png(image, workdir / "samples" / f"step_{step:07d}.png")
-        return image
-
-    state, stopped = train_model(
-        experiment.model,
-        experiment.params,
-        experiment.objective,
-        experiment.optimizer,
-        dataset,
-        experiment.training,
-        workdir,
-        experiment.seed,
-        draw_samples,
-    )
-    if stopped:
-        print(f"{stopped.name}: saved step {int(state.step):,} and stopped; the same command goes on from here")
-        return 128 + stopped
-    write_training_plot(workdir)
-    _sample(experiment, state, workdir, dataset)
-    _evaluate(experiment, state, workdir, config, test)
+    if trained_in is None:
+        with phase("training"):
+            state, stopped = _train(experiment, workdir, dataset)
+        if stopped:
+            print(f"{stopped.name}: saved step {int(state.step):,} and stopped; the same command goes on from here")
+            return 128 + stopped
+        write_training_plot(workdir)
+    else:
+        state = _trained(experiment, config, facts, trained_in)
+    with phase("sampling"):
+        _sample(experiment, state, workdir, dataset)
+    with phase("evaluation"):
+        _evaluate(experiment, state, workdir, config, test, dataset)
     return 0
 
 
@@ -60,10 +61,48 @@ def sample(config, workdir):
 
 
 def evaluate(config, workdir):
-    """Evaluates a run's newest checkpoint on the test data."""
+    """Evaluates a run's newest checkpoint on the test data, and its samples, drawn now where they are not there."""
     experiment, state = _restore(config, workdir)
-    _evaluate(experiment, state, workdir, config, load_data(config, "test"))
+    dataset = load_data(config)
+    if experiment.evaluation.of_samples:
+        _sample(experiment, state, workdir, dataset)
+    _evaluate(experiment, state, workdir, config, load_data(config, "test"), dataset)
     return 0
+
+
+def _train(experiment, workdir, dataset):
+    """(state, signal), as the training loop returns them; grids of samples are drawn on the way."""
+
+    def draw_samples(denoiser, step, progress):
+        samples, _ = draw(experiment, denoiser, 64 if len(experiment.shape) == 3 else 1000, progress)
+        image = picture(samples, _reference(dataset))
+        (workdir / "samples").mkdir(exist_ok=True)
+        save_png(image, workdir / "samples" / f"step_{step:07d}.png")
+        return image
+
+    return train_model(
+        experiment.model,
+        experiment.params,
+        experiment.objective,
+        experiment.optimizer,
+        dataset,
+        experiment.training,
+        workdir,
+        experiment.seed,
+        draw_samples,
+    )
+
+
+def _trained(experiment, config, facts, folder):
+    """The last state of another run's training, which is to be this config's."""
+    changed = differences(read_json(folder, "config.json"), config)
+    refuse(folder, {name: pair for name, pair in changed.items() if name.split(".")[0] not in AFTER_TRAINING})
+    if read_json(folder, "data.json") != facts:
+        raise UserError(f"the training data are not those that {folder} was trained on")
+    state = _newest(experiment, folder)
+    if int(state.step) != experiment.training.steps:
+        raise UserError(f"{folder} has trained {int(state.step):,} of {experiment.training.steps:,} steps")
+    return state
 
 
 def _sample(experiment, state, workdir, dataset):
@@ -71,9 +110,10 @@ def _sample(experiment, state, workdir, dataset):
     write_samples(experiment, denoiser, int(state.step), workdir, _reference(dataset))
 
 
-def _evaluate(experiment, state, workdir, config, test):
+def _evaluate(experiment, state, workdir, config, test, dataset):
     denoiser = experiment.model.denoiser(state.ema if experiment.evaluation.ema else state.params)
-    write_evaluation(experiment, denoiser, int(state.step), test, workdir, exact_mixture(config))
+    data = {"train": dataset, "data_name": config["data"]["name"]}
+    write_evaluation(experiment, denoiser, int(state.step), test, workdir, exact_mixture(config), **data)
 
 
 def _reference(dataset):
@@ -84,6 +124,19 @@ def _reference(dataset):
 def _restore(config, workdir):
     """(experiment, state) of a run's newest checkpoint."""
     experiment = create(config, read_json(workdir, "data.json"))
+    return experiment, _newest(experiment, _training_folder(workdir))
+
+
+def _training_folder(workdir):
+    """The folder with a run's checkpoints: its own, or that of the run of the same sweep whose training it shares."""
+    if not (workdir / "run.json").exists():
+        return workdir
+    trained_in = read_json(workdir, "run.json")["trained_in"]
+    return workdir if trained_in is None else workdir.parent / trained_in
+
+
+def _newest(experiment, workdir):
+    """The state of a run's newest checkpoint."""
     transformation = experiment.optimizer.transformation(experiment.training.steps)
     state = initial_state(experiment.params, transformation, experiment.objective_state)
     state = jax.device_put(state, replicated(data_mesh()))
@@ -92,4 +145,4 @@ def _restore(config, workdir):
     checkpoints.close()
     if restored is None:
         raise UserError(f"--workdir={workdir} has no checkpoint yet: train first with --mode=train")
-    return experiment, restored
+    return restored

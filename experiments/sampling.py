@@ -14,14 +14,17 @@ from unified_diffusion.visualization import image_grid, plot_points, save_png
 
 
 def draw(experiment, denoiser, number, progress=None):
-    """(samples `[number, ...]`, labels or None): uint8 images, or float32 points."""
+    """(samples `[number, ...]`, labels or None): uint8 images, or float32 points.
+
+    The denoiser is given as it was trained, and read under the experiment's `under`.
+    """
     sampling, mesh = experiment.sampling, data_mesh()
     labels = np.arange(number, dtype=np.int32) % experiment.num_classes if experiment.model.conditional else None
     # A multiple of the devices: a sample does not depend on how many are drawn with it.
     batch_size = -(-min(number, sampling.batch_size) // mesh.size) * mesh.size
     samples = generate(
         experiment.sampler,
-        denoiser,
+        experiment.for_sampling(denoiser),
         named_key(sampling.seed, "samples"),
         number,
         experiment.shape,
@@ -48,8 +51,9 @@ def write_samples(experiment, denoiser, step, workdir, reference=None):
         "step": step,
         "sampler": type(experiment.sampler).__name__,
         **dataclasses.asdict(experiment.sampler),
-        "num_evaluations": experiment.sampler.num_evaluations(denoiser.perturbation),
-        "perturbation": type(denoiser.perturbation).__name__,
+        "num_evaluations": experiment.sampler.num_evaluations(experiment.sampled_under),
+        "perturbation": type(experiment.model.perturbation).__name__,
+        "under": None if experiment.under is None else _described(experiment.under),
         "num_images": sampling.num_images,
         "seed": sampling.seed,
         "ema": sampling.ema,
@@ -57,7 +61,7 @@ def write_samples(experiment, denoiser, step, workdir, reference=None):
     }
     files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json")]
     archive, png, about = files
-    if all(path.exists() for path in files) and json.loads(about.read_text()) == json.loads(json.dumps(how)):
+    if all(path.exists() for path in files) and _same(about, how):
         print(f"{archive} is there already, made in the same way")
         return
     print(f"drawing {sampling.num_images:,} samples, {how['num_evaluations']:,} network evaluations each", flush=True)
@@ -67,3 +71,15 @@ def write_samples(experiment, denoiser, step, workdir, reference=None):
     save_png(picture(samples[: sampling.grid] if samples.ndim == 4 else samples, reference), png)
     write_json(about, how)
     print(f"wrote {archive} and {png}")
+
+
+def _described(perturbation):
+    """{"name": its class, field: value}."""
+    fields = dataclasses.asdict(perturbation) if dataclasses.is_dataclass(perturbation) else {}
+    arrays = {name: value.tolist() for name, value in fields.items() if isinstance(value, np.ndarray)}
+    return {"name": type(perturbation).__name__, **fields, **arrays}
+
+
+def _same(about, how):
+    """Whether samples.json tells `how`; where it is of an older version it does not say `under`."""
+    return {"under": None, **json.loads(about.read_text())} == json.loads(json.dumps(how))

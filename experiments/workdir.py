@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import logging
+import time
 from pathlib import Path
 
 from experiments.config import differences
@@ -14,15 +15,21 @@ from unified_diffusion.visualization import plot_training, save_png
 _log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: what comes after training, and how often it says something.
-_FREE_SECTIONS = ("sampler.", "sampling.", "evaluation.")
+AFTER_TRAINING = ("sampler", "under", "sampling", "evaluation")
+_FREE_SECTIONS = tuple(section + "." for section in AFTER_TRAINING)
 _FREE_FIELDS = {
     "training." + name for name in ("log_every", "checkpoint_every", "keep_checkpoints", "sample_every", "num_workers")
 }
 
 
 @contextlib.contextmanager
-def locked(workdir):
+def locked(workdir, patience=0.0, who="run"):
     """Holds the folder against other live runs; the lock ends with the process, however it ends.
+
+    Args:
+        workdir: the folder.
+        patience: seconds to wait for another run to leave it.
+        who: what is in there, for the message.
 
     Raises:
         UserError: another run is in it, or the folder cannot be written.
@@ -32,16 +39,24 @@ def locked(workdir):
         lock = (workdir / ".lock").open("w")
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be used: {error.strerror}") from None
+    end = time.monotonic() + patience
     with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise
-            raise UserError(
-                f"--workdir={workdir} is in use by another run: wait for it, or take another folder"
-            ) from None
+        while not _acquire(lock):
+            if time.monotonic() >= end:
+                raise UserError(f"--workdir={workdir} is in use by another {who}: wait for it, or take another folder")
+            time.sleep(0.2)
         yield
+
+
+def _acquire(lock):
+    """Locks an open file unless another process has; whether it did."""
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
 
 
 def claim(workdir, config, source):
@@ -55,21 +70,29 @@ def claim(workdir, config, source):
     Raises:
         UserError: the folder belongs to another config; the fields that differ are named.
     """
-    path = workdir / "config.json"
-    if not path.exists():
-        if any(path.parent.glob("checkpoints/*")):
-            raise UserError(f"--workdir={workdir} has checkpoints but no config.json: take another folder")
-    else:
-        changed = differences(read_json(workdir, "config.json"), config)
-        free = _FREE_FIELDS | ({"training.steps"} if config["optimizer"]["schedule"] == "constant" else set())
-        refuse(
-            workdir,
-            {name: pair for name, pair in changed.items() if not name.startswith(_FREE_SECTIONS) and name not in free},
-        )
-        for name, (old, new) in changed.items():
-            _log.warning("config.%s was %s in this folder, and is %s now", name, old, new)
+    for name, (old, new) in check_claim(workdir, config).items():
+        _log.warning("config.%s was %s in this folder, and is %s now", name, old, new)
     write_json(workdir / "config_source.json", source)
-    write_json(path, config)
+    write_json(workdir / "config.json", config)
+
+
+def check_claim(workdir, config):
+    """The fields in which the folder's config is another, and may be: {field: (old, new)}.
+
+    Raises:
+        UserError: as `claim`.
+    """
+    if not (workdir / "config.json").exists():
+        if any(workdir.glob("checkpoints/*")):
+            raise UserError(f"--workdir={workdir} has checkpoints but no config.json: take another folder")
+        return {}
+    changed = differences(read_json(workdir, "config.json"), config)
+    free = _FREE_FIELDS | ({"training.steps"} if config["optimizer"]["schedule"] == "constant" else set())
+    refuse(
+        workdir,
+        {name: pair for name, pair in changed.items() if not name.startswith(_FREE_SECTIONS) and name not in free},
+    )
+    return changed
 
 
 def claim_data(workdir, facts):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop after the current step."""
+"""Ctrl-C, SIGTERM, and SIGUSR2, which Slurm is told to send before a job's time is up, as requests to stop soon."""
 
 import signal
 
@@ -8,9 +8,9 @@ class Interrupted(Exception):
 
 
 class Interrupt:
-    """A context in which the first SIGINT or SIGTERM only sets `requested`; a second one acts as it did outside."""
+    """A context in which the first of these signals only sets `requested`; a second one acts as it did outside."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
     def __init__(self):
         self.requested = None

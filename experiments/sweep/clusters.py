@@ -1,0 +1,288 @@
+"""Where jobs run: on this machine, in Slurm's queue, or in this very process. Each is asked the same few things."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+import submitit
+from submitit.core.utils import FailedJobError
+
+from experiments.sweep.jobs import Job
+from experiments.workdir import write_json
+from unified_diffusion.errors import UserError
+
+# Slurm's states of a job that will not run again; whatever else there is goes on, or is put back into the queue.
+_OVER = {
+    *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY"),
+    *("BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "REVOKED"),
+}
+_SECONDS_BETWEEN_QUESTIONS = 5  # all of a cluster's users ask the same controller
+_A_YEAR = 365 * 24 * 60  # minutes, since a job on this machine has no time limit
+
+
+class Local:
+    """Processes on this machine, each with its share of the cores, or with GPUs of its own.
+
+    They stop when the sweep does, however it ends: each waits for a lock that the sweep holds.
+
+    Raises:
+        UserError: there are fewer GPUs than the jobs are to have.
+    """
+
+    def __init__(self, directory, environment, jobs, gpus):
+        self.directory, self.environment, self.capacity = directory, environment, jobs
+        self._shares = _shares_of_gpus(visible_gpus(), jobs, gpus)
+        cores = usable_cores()
+        size = max(len(cores) // jobs, 1)
+        self._cores = [cores[start % len(cores) :][:size] for start in range(0, jobs * size, size)]
+        self._running = {}
+        self._alive = None
+
+    @contextlib.contextmanager
+    def open(self):
+        """Around all that is asked of it: jobs end with this context."""
+        for old in self.directory.glob(".alive.*"):
+            old.unlink()
+        path = self.directory / f".alive.{uuid.uuid4().hex}"
+        with path.open("w") as self._alive:
+            fcntl.lockf(self._alive, fcntl.LOCK_EX)
+            yield
+        path.unlink(missing_ok=True)
+
+    def adopt(self, runs):
+        """Jobs that an earlier sweep left: there are none, they stop by themselves."""
+        del runs
+        return {}
+
+    def submit(self, run):
+        """Starts a run's job."""
+        slot = next(n for n in range(self.capacity) if n not in self._running.values())
+        alive = Path(self._alive.name)
+        job = Job(run, self.directory / "runs", {**self.environment, **self._shares[slot]}, alive)
+        with _inherited(self._cores[slot]):
+            self._running[run.name] = slot
+            started = _executor(self.directory, run, "local", timeout_min=_A_YEAR).submit(job)
+        return _Ticket(started.job_id, started.paths.stdout, "starting", started)
+
+    def alive(self, tickets):
+        """{name: whether its job has not ended}."""
+        state = {name: not ticket.job.done() for name, ticket in tickets.items()}
+        self._running = {name: slot for name, slot in self._running.items() if state.get(name)}
+        return state
+
+    def stop(self):
+        """Asks all jobs to save and stop."""
+        self._alive.close()
+
+    def left_behind(self, tickets):
+        """What is said of jobs that go on when the sweep stops."""
+        del tickets
+        return
+
+
+class Slurm:
+    """Slurm's queue. Jobs go on without the sweep, which finds them again by their ids in queue.json."""
+
+    def __init__(self, directory, environment, jobs, parameters, requeue=True):
+        self.directory, self.environment, self.capacity = directory, environment, jobs
+        again = {"requeue": True} if requeue else {"no-requeue": True}
+        self._parameters, self._requeue = {**parameters, "slurm_additional_parameters": again}, requeue
+        self._ids, self._next_look = {}, 0.0
+
+    @contextlib.contextmanager
+    def open(self):
+        """Around all that is asked of it."""
+        path = self.directory / "queue.json"
+        self._ids = json.loads(path.read_text()) if path.exists() else {}
+        yield
+
+    def adopt(self, runs):
+        """{name: ticket} of runs whose jobs an earlier sweep left in the queue."""
+        queued = self._patient_queue()
+        names = {run.name for run in runs}
+        return {
+            name: _Ticket(number, self.directory / "jobs" / name / f"{number}_0_log.out", "queued")
+            for name, number in self._ids.items()
+            if number in queued and name in names
+        }
+
+    def submit(self, run):
+        """Puts a run's job into the queue."""
+        job = Job(run, self.directory / "runs", self.environment, requeue=self._requeue)
+        executor = _executor(self.directory, run, "slurm", slurm_max_num_timeout=1000)
+        executor.update_parameters(name=run.name[:60], **self._parameters)
+        try:
+            started = executor.submit(job)
+        except FailedJobError as error:
+            raise UserError(f"Slurm does not take the job: {_last_line(str(error))}") from None
+        self._ids[run.name] = started.job_id
+        write_json(self.directory / "queue.json", self._ids)
+        return _Ticket(started.job_id, started.paths.stdout, "queued")
+
+    def alive(self, tickets):
+        """{name: whether its job has not ended}, as far as is known: Slurm is asked only every few seconds.
+
+        A queue that does not answer is taken for one that is busy.
+        """
+        if time.monotonic() < self._next_look:
+            return dict.fromkeys(tickets, True)
+        self._next_look = time.monotonic() + _SECONDS_BETWEEN_QUESTIONS
+        queued, _ = _squeue()
+        if queued is None:
+            return dict.fromkeys(tickets, True)
+        for ticket in tickets.values():
+            ticket.before = queued.get(ticket.job_id, ticket.before)
+        return {name: ticket.job_id in queued for name, ticket in tickets.items()}
+
+    def stop(self):
+        """Jobs go on."""
+
+    def left_behind(self, tickets):
+        """What is said of jobs that go on when the sweep stops."""
+        ids = " ".join(ticket.job_id for ticket in tickets.values())
+        return ids and f"jobs go on in the queue ({ids}; scancel ends them); the same command picks them up again"
+
+    def _patient_queue(self, tries=5):
+        """What _squeue gives, asked until there is an answer: jobs that are there must not be started twice."""
+        for _ in range(tries):
+            queued, complaint = _squeue()
+            if queued is not None:
+                return queued
+            time.sleep(_SECONDS_BETWEEN_QUESTIONS)
+        raise UserError(f"Slurm's queue cannot be read: {complaint}")
+
+
+class Debug:
+    """This process, one run after the other, with the debugger where one fails."""
+
+    capacity = 1
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    @contextlib.contextmanager
+    def open(self):
+        """Nothing to hold."""
+        yield
+
+    def adopt(self, runs):
+        """There are none."""
+        del runs
+        return {}
+
+    def submit(self, run):
+        """Does the run."""
+        job = _executor(self.directory, run, "debug").submit(Job(run, self.directory / "runs", {}, own_process=False))
+        with contextlib.suppress(Exception):
+            if job.result() == "interrupted":  # what stopped the run is meant for the sweep, too
+                signal.raise_signal(signal.SIGINT)
+        return _Ticket(job.job_id, job.paths.stdout, "starting")
+
+    def alive(self, tickets):
+        """All jobs are over as soon as they are submitted."""
+        return dict.fromkeys(tickets, False)
+
+    def stop(self):
+        """Nothing is running."""
+
+    def left_behind(self, tickets):
+        """Nothing is."""
+        del tickets
+        return
+
+
+def _squeue():
+    """({job id: what it waits for}, None) of this user's jobs that have not ended; (None, why not) without an answer.
+
+    Asked of the queue and not of the accounting, which not every cluster keeps.
+    """
+    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A|%T|%r"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return None, _last_line(done.stderr)
+    rows = [line.split("|", 2) for line in done.stdout.splitlines()]
+    waiting = {
+        number: f"queued ({reason})" if state == "PENDING" and reason != "None" else "queued"
+        for number, state, reason in rows
+        if state not in _OVER
+    }
+    return waiting, None
+
+
+def _last_line(text):
+    return (text.strip().splitlines() or ["it says nothing"])[-1]
+
+
+def visible_gpus():
+    """The names that CUDA has for the GPUs that can be used here; none where there is no driver."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name]
+    try:
+        done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return []
+    return [str(number) for number in range(len(done.stdout.splitlines()))] if not done.returncode else []
+
+
+def _shares_of_gpus(devices, jobs, gpus):
+    """The environment of each of `jobs`: GPUs of its own or, where one each is too many, a part of one's memory.
+
+    Raises:
+        UserError: there are not enough for a job.
+    """
+    if not gpus:
+        return [{} for _ in range(jobs)]
+    if len(devices) < gpus:
+        raise UserError(f"--gpus={gpus}, and there are {len(devices)} on this machine")
+    groups = [devices[first : first + gpus] for first in range(0, len(devices) - gpus + 1, gpus)]
+    on_each = -(-jobs // len(groups))
+    memory = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / on_each:.3f}"} if on_each > 1 else {}
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(groups[job % len(groups)]), **memory} for job in range(jobs)]
+
+
+def usable_cores():
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count()))
+
+
+@dataclasses.dataclass
+class _Ticket:
+    """What is known of a job: its id, its log, the word for it until it begins, and submitit's own object if needed."""
+
+    job_id: str
+    log: Path
+    before: str
+    job: object = None
+
+
+def _executor(directory, run, cluster, **options):
+    """submitit's executor, on the cluster that was asked for, with a folder of this run's own."""
+    timeout = {name: options.pop(name) for name in list(options) if name == "timeout_min"}
+    executor = submitit.AutoExecutor(directory / "jobs" / run.name, cluster=cluster, **options)
+    executor.update_parameters(stderr_to_stdout=True, **timeout)
+    return executor
+
+
+@contextlib.contextmanager
+def _inherited(cores):
+    """What a process started in here inherits: these cores, and that Ctrl-C is not meant for it."""
+    before = usable_cores()
+    ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, before)
+        signal.signal(signal.SIGINT, ctrl_c)

@@ -1,0 +1,265 @@
+"""What a sweep is made of: overrides from a grid and a file, as named runs that have been checked."""
+
+import collections
+import dataclasses
+import hashlib
+import itertools
+import json
+import re
+import sys
+
+import jax
+from tqdm import tqdm
+
+from experiments import config as configs
+from experiments.experiment import create, data_facts, load_data, outline
+from experiments.sweep.jobs import Run
+from experiments.sweep.record import trains
+from experiments.workdir import check_claim
+from unified_diffusion.errors import UserError
+from unified_diffusion.registry import choose, suggest
+
+# Of a folder's name; most file systems take 255 bytes, and some files in it are named after it.
+_LONGEST_NAME = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All runs of a sweep, in order, and what its file says of it. `merged` names runs that were left out as equal."""
+
+    runs: tuple[Run, ...]
+    title: str
+    note: str
+    published: list
+    merged: tuple[str, ...] = ()
+
+
+def make_plan(config_name, overrides, grids=(), sweep_name=None, only=()):
+    """The plan of a command line.
+
+    Args:
+        config_name: the config file of all runs.
+        overrides: pairs of a field and its value as text, for all runs.
+        grids: "FIELD=a,b" each; every combination is a run.
+        sweep_name: a file with `get_sweep()`, whose every entry is combined with every one of the grids'. Its `CONFIG`
+            holds overrides of all runs, which are in no name and yield to `overrides`.
+        only: "FIELD=a,b" each; runs whose field the sweep or a grid sets to something else are left out.
+
+    Raises:
+        UserError: an unknown file, field or value, or a field that is set twice.
+    """
+    file = configs.read_config(config_name)
+    entries, about = _read_sweep(sweep_name) if sweep_name else ([{}], {})
+    axes = [parse_grid(grid) for grid in grids]
+    _check_set_once(overrides, entries, [field for field, _ in axes])
+    common = [*about.get("CONFIG", {}).items(), *overrides]
+    chosen = [_choice(text, entries, axes) for text in only]
+    runs, merged, names, known = [], [], set(), {}
+    for entry, *values in itertools.product(entries, *(values for _, values in axes)):
+        own = {**entry, **{field: value for (field, _), value in zip(axes, values, strict=True)}}
+        if not all(_spelled(own[field]) in values for field, values in chosen if field in own):
+            continue
+        pairs = [*common, *own.items()]
+        try:
+            config = configs.resolve(file, pairs)
+        except UserError as error:
+            raise UserError(f"run {run_name(own)}: {error}") from None
+        key = json.dumps(config, sort_keys=True)
+        if key in known:
+            merged.append(f"{run_name(own)} is the same run as {known[key]}: it is done once")
+            continue
+        name = run_name(own, names)
+        names.add(name.casefold())
+        known[key] = name
+        source = {"config": config_name, "settings": file, "overrides": [list(pair) for pair in pairs]}
+        own = json.loads(json.dumps({field: configs.literal(value) for field, value in own.items()}))
+        runs.append(Run(name, own, config, json.loads(json.dumps(source))))
+    if not runs:
+        raise UserError(f"no run is left by --only={' --only='.join(only)}")
+    title = about.get("TITLE") or f"Sweep of {config_name}"
+    return Plan(share_trainings(runs), title, about.get("NOTE", ""), about.get("PUBLISHED", []), tuple(merged))
+
+
+def _choice(text, entries, axes):
+    """(field, the spellings of its values) of an --only; each must be one that some run has."""
+    field, values = parse_grid(text)
+    there = {_spelled(entry[field]) for entry in entries if field in entry}
+    there |= {_spelled(value) for axis, listed in axes if axis == field for value in listed}
+    if not there:
+        fields = {name for entry in entries for name in entry} | {axis for axis, _ in axes}
+        raise UserError(f"--only={text}: no run sets {field}; {suggest(field, fields)}")
+    for value in values:
+        choose(_spelled(value), there, f"value of {field} in --only")
+    return field, {_spelled(value) for value in values}
+
+
+def parse_grid(text):
+    """("FIELD", [values as text]) of "FIELD=a,b"; a value in brackets or quotes may hold commas.
+
+    Raises:
+        UserError: no field, no value, or a bracket that is not closed.
+    """
+    field, equals, values = text.partition("=")
+    field = field.strip().removeprefix("config.")
+    values = [value.strip() for value in _split(values, text)]
+    if not field or not equals or not all(values):
+        raise UserError(f"--grid={text!r}: write it as --grid='FIELD=a,b'")
+    if len(set(values)) < len(values):
+        raise UserError(f"--grid={text!r} has a value twice: leave one out")
+    return field, values
+
+
+def run_name(overrides, taken=()):
+    """A folder's name made of overrides: "objective.weighting=vlb,seed=0"; "base" if there are none.
+
+    What some file systems do not take becomes "-"; a name that is too long, or taken but for its case, ends in a hash.
+    """
+    text = ",".join(f"{field}={_spelled(value)}" for field, value in overrides.items()) or "base"
+    name = re.sub(r"[^A-Za-z0-9._=,+()\-]+", "-", text)
+    if len(name) > _LONGEST_NAME or name.casefold() in taken:
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        name = f"{name[: _LONGEST_NAME - 9]}~{digest}"
+    return name
+
+
+def share_trainings(runs):
+    """The runs, those that would train the same network as an earlier one marked with its name."""
+    first, shared = {}, []
+    for run in runs:
+        trainer = first.setdefault(json.dumps(trains(run.config), sort_keys=True), run.name)
+        shared.append(dataclasses.replace(run, trained_in=None if trainer == run.name else trainer))
+    return tuple(shared)
+
+
+def check_folders(runs, directory):
+    """Refuses runs whose folders are another config's; names the fields that finished runs are to be redone for.
+
+    Returns:
+        {field: number of runs} of what comes after training and is another now.
+
+    Raises:
+        UserError: a folder belongs to another config.
+    """
+    changed = collections.Counter()
+    for run in runs:
+        changed.update(list(check_claim(directory / run.name, run.config)))
+    return dict(changed)
+
+
+def check_runs(runs):
+    """Builds and traces every run, equal parts once. Nothing is computed.
+
+    Returns:
+        lines that say in which of data order, network, steps and network evaluations the runs differ.
+
+    Raises:
+        UserError: a run that cannot work; the message names it.
+    """
+    facts, checked, features = {}, {}, []
+    for run in tqdm(runs, desc="checking", unit="run", disable=not sys.stderr.isatty(), leave=False):
+        try:
+            data = _key(run.config, "data")
+            if data not in facts:
+                load_data(run.config, "test")
+                facts[data] = data_facts(load_data(run.config))
+            # Seeds and numbers of samples change nothing that is traced.
+            configs.build("sampling", run.config["sampling"])
+            key = _key(run.config, *(set(run.config) - {"seed", "sampling"}))
+            if key not in checked:
+                checked[key] = _traced(create(run.config, facts[data], outline))
+        except UserError as error:
+            raise UserError(f"run {run.name}: {error}") from None
+        training = run.config["training"]
+        order = (data, training["batch_size"], training["flip"])
+        features.append((order, run.config["seed"], checked[key]["network"], training["steps"], checked[key]["calls"]))
+    return _differences(*zip(*features, strict=True))
+
+
+def _differences(orders, seeds, networks, steps, calls):
+    """One line of what is the same in all runs, and one of what is not."""
+    several = len(set(seeds)) > 1
+    columns = {
+        "data order" + (" (for each seed)" if several else ""): orders,
+        "network": networks,
+        "number of steps": steps,
+        "network evaluations per sample": calls,
+    }
+    same = [name for name, values in columns.items() if len(set(values)) == 1]
+    lines = [f"the same in all runs: {', '.join(same)}"] if same else []
+    different = [
+        name + (f" ({', '.join(f'{value:,}' for value in sorted(set(values)))})" if values in (steps, calls) else "")
+        for name, values in columns.items()
+        if name not in same
+    ]
+    return [*lines, *([f"not the same in all runs: {', '.join(different)}"] if different else [])]
+
+
+def _traced(experiment):
+    """What is compared between runs: the network's arrays, and how often it is asked for a sample."""
+    leaves = jax.tree_util.tree_leaves_with_path(experiment.params)
+    network = tuple((jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves)
+    return {"network": network, "calls": experiment.sampler.num_evaluations(experiment.sampled_under)}
+
+
+def _read_sweep(name):
+    """(overrides of each run, the file's other names) of a sweep file.
+
+    Raises:
+        UserError: no such file, or no list of overrides in it.
+    """
+    module = configs.read_module("sweep", name, configs.SWEEPS, "get_sweep")
+    entries = list(module.get_sweep())
+    if not entries or not all(
+        isinstance(entry, dict) and all(isinstance(field, str) for field in entry) for entry in entries
+    ):
+        raise UserError(f"--sweep={name}: get_sweep() must return a list of overrides, each a dict of field and value")
+    entries = [{field.removeprefix("config."): value for field, value in entry.items()} for entry in entries]
+    return entries, vars(module)
+
+
+def _check_set_once(overrides, entries, axes):
+    """Raises UserError if a field is set in two places."""
+    said = {field for field, _ in overrides}
+    listed = {field for entry in entries for field in entry}
+    twice = [field for field, number in collections.Counter(axes).items() if number > 1]
+    for fields, places in (
+        (twice, "two --grid"),
+        (said & set(axes), "both --config and --grid"),
+        (said & listed, "both --config and the --sweep file"),
+        (listed & set(axes), "both --grid and the --sweep file"),
+    ):
+        if fields:
+            raise UserError(f"{min(fields)} is set by {places}: leave one out")
+
+
+def _split(values, text):
+    """Pieces between commas that are in no bracket and no quotes."""
+    pieces, depth, quote = [""], 0, None
+    for character in values:
+        if quote:
+            quote = None if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        if character == "," and not depth and not quote:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    if depth or quote:
+        raise UserError(f"--grid={text!r}: a bracket or quote is not closed")
+    return pieces
+
+
+def _spelled(value):
+    """A value as it stands in a name."""
+    value = configs.literal(value)
+    if isinstance(value, (list, tuple)):
+        return "(" + ",".join(map(_spelled, value)) + ")"
+    return str(value)
+
+
+def _key(config, *sections):
+    return json.dumps([config[section] for section in sorted(sections)], sort_keys=True)

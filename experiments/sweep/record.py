@@ -1,0 +1,96 @@
+"""run.json: what a run of a sweep says of itself, and what can be told from its folder."""
+
+import json
+
+from experiments.workdir import AFTER_TRAINING, write_json
+
+PHASES = ("training", "sampling", "evaluation")
+LEAVES = ("samples.npz", "samples.json", "eval.json")
+
+
+def new_record(run):
+    """The run.json of a run that nothing has happened to."""
+    return {
+        "name": run.name,
+        "overrides": run.overrides,
+        "trained_in": run.trained_in,
+        "state": "waiting",
+        "phase": None,
+        "phase_started": None,
+        "trained": False,
+        "attempts": 0,
+        "seconds": dict.fromkeys(PHASES, 0.0),
+        "images_per_second": None,
+        "error": None,
+        "device": None,
+        "versions": {},
+    }
+
+
+def read_record(folder):
+    """The run.json in a run's folder, or None where there is none that can be read."""
+    return _read(folder / "run.json")
+
+
+def write_record(folder, record):
+    """Writes run.json, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "run.json", record)
+
+
+def with_lost_time(record, folder):
+    """The record of an attempt that was killed, with the seconds of training that it had no time to write down."""
+    if record["phase"] is None:
+        return record
+    lines = folder / "metrics.jsonl"
+    last = lines.stat().st_mtime if record["phase"] == "training" and lines.exists() else 0
+    seconds = {**record["seconds"]}
+    seconds[record["phase"]] += max(last - record["phase_started"], 0.0)
+    return {**record, "seconds": seconds, "phase": None, "phase_started": None}
+
+
+def is_finished(folder, config):
+    """Whether the folder holds all that a run of this config leaves."""
+    record = read_record(folder)
+    done = record is not None and record["state"] == "finished" and _read(folder / "config.json") == config
+    return done and all((folder / name).exists() for name in LEAVES)
+
+
+def is_trained(folder, config):
+    """Whether the folder holds the training of this config, whatever came after it."""
+    record, own = read_record(folder), _read(folder / "config.json")
+    return record is not None and own is not None and record["trained"] and trains(own) == trains(config)
+
+
+def trains(config):
+    """What of a config its training depends on."""
+    return {section: fields for section, fields in config.items() if section not in AFTER_TRAINING}
+
+
+def last_metrics(folder):
+    """The last whole line of metrics.jsonl, or None."""
+    try:
+        with (folder / "metrics.jsonl").open("rb") as file:
+            file.seek(max(file.seek(0, 2) - 4096, 0))
+            lines = file.read().split(b"\n")[:-1]
+        return json.loads(lines[-1]) if lines else None
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+def tail(path, lines=12):
+    """The last lines of a log, or why there are none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(file.seek(0, 2) - 20_000, 0))
+            text = file.read().decode(errors="replace")
+    except OSError as error:
+        return f"no log: {error.strerror} ({path})"
+    return "\n".join(text.strip().splitlines()[-lines:]) or f"the log is empty ({path})"
+
+
+def _read(path):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return None

@@ -1,0 +1,165 @@
+"""The sweep itself: which run is next, what became of the others, until all are done or it is told to stop."""
+
+import dataclasses
+import time
+
+from experiments.sweep import record as records
+from experiments.sweep.jobs import Run
+from experiments.workdir import locked
+from unified_diffusion.errors import UserError
+from unified_diffusion.training.interrupt import Interrupt
+
+ATTEMPTS = 2
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclasses.dataclass
+class Task:
+    """A run, and how it stands: "waiting", "running", "finished", "failed" or "interrupted"."""
+
+    run: Run
+    state: str = "waiting"
+    attempts: int = 0
+    ticket: object = None
+    error: str | None = None
+
+
+class Schedule:
+    """Brings all runs of a plan to their end on a cluster.
+
+    A run that fails is tried once more. One that shares a training waits for it.
+
+    Args:
+        runs: the plan's.
+        directory: the sweep's folder.
+        cluster: `Local`, `Slurm` or `Debug`.
+        publish: called without arguments after every change of state.
+        table: `table.show(tasks, directory)` is called at every look.
+    """
+
+    def __init__(self, runs, directory, cluster, publish, table):
+        self._directory, self._cluster = directory / "runs", cluster
+        self._publish, self._table = publish, table
+        self.tasks = {run.name: Task(run) for run in runs}
+
+    def run(self):
+        """Returns the signal that stopped it, or None when nothing is left to do."""
+        with self._cluster.open(), Interrupt() as interrupt:
+            self._begin()
+            while not self._over() and not interrupt.requested:
+                ended = self._look(interrupt)
+                started = not interrupt.requested and self._start()
+                if ended or started:
+                    self._publish()
+                self._table.show(self.tasks.values(), self._directory)
+                if not self._over():
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+            stopped = interrupt.requested if not self._over() else None
+            if stopped:
+                self._wind_down(interrupt)
+        return stopped
+
+    def left_behind(self):
+        """What is to be said of jobs that go on without the sweep, or None."""
+        return self._cluster.left_behind({name: task.ticket for name, task in self._running().items()})
+
+    def _begin(self):
+        """Finds out how each run stands."""
+        adopted = self._cluster.adopt([task.run for task in self.tasks.values()])
+        for name, task in self.tasks.items():
+            folder = self._directory / name
+            if records.is_finished(folder, task.run.config):
+                task.state = "finished"
+            elif name in adopted:
+                task.state, task.ticket, task.attempts = "running", adopted[name], 1
+            else:
+                _write_waiting(folder, task.run)
+        self._publish()
+
+    def _look(self, interrupt):
+        """Whether a job has ended since the last look; sees to what became of it."""
+        running = self._running()
+        alive = self._cluster.alive({name: task.ticket for name, task in running.items()}) if running else {}
+        ended = [task for name, task in running.items() if not alive[name]]
+        for task in ended:
+            self._close(task, interrupt.requested)
+        return bool(ended)
+
+    def _close(self, task, stopping):
+        """Sets a task's state by what its job has left behind."""
+        folder = self._directory / task.run.name
+        record = records.read_record(folder) or records.new_record(task.run)
+        if records.is_finished(folder, task.run.config):
+            task.state, task.error = "finished", None
+            return
+        if stopping and record["state"] != "failed":
+            task.state = "interrupted"
+            return
+        if record["state"] in ("running", "waiting"):  # it had no time to say anything
+            record |= {"state": "failed", "error": records.tail(task.ticket.log)}
+            record = records.with_lost_time(record, folder)
+            records.write_record(folder, record)
+        task.error = record["error"] or f"it was {record['state']}"
+        task.state = "waiting" if task.attempts < ATTEMPTS else record["state"]
+        if task.state == "waiting":
+            _write_waiting(folder, task.run)
+
+    def _start(self):
+        """Whether a run has been started, or found to be impossible; starts as many as there is room for."""
+        changed = False
+        for task in self.tasks.values():
+            if task.state != "waiting":
+                continue
+            ready = self._is_ready(task)
+            if ready is None:
+                task.state, task.error = "failed", f"its training, in {task.run.trained_in}, failed"
+                failed = {**records.new_record(task.run), "state": "failed", "error": task.error}
+                records.write_record(self._directory / task.run.name, failed)
+                changed = True
+            elif ready and len(self._running()) < self._cluster.capacity:
+                task.attempts += 1
+                task.ticket = self._cluster.submit(task.run)
+                task.state = changed = "running"
+        return bool(changed)
+
+    def _is_ready(self, task):
+        """Whether a run can start; None if it never will."""
+        if task.run.trained_in is None:
+            return True
+        trainer = self.tasks[task.run.trained_in]
+        if trainer.state != "waiting" and records.is_trained(self._directory / trainer.run.name, trainer.run.config):
+            return True
+        return None if trainer.state in ("failed", "interrupted") else False
+
+    def _wind_down(self, interrupt):
+        """Has the cluster's jobs save and stop, and waits for those that do; another Ctrl-C does not wait."""
+        self._cluster.stop()
+        if self.left_behind() or not self._running():
+            return
+        self._table.note("waiting for the runs to save; Ctrl-C again does not wait")
+        while self._running():
+            if self._look(interrupt):
+                self._publish()
+            self._table.show(self.tasks.values(), self._directory)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def _running(self):
+        return {name: task for name, task in self.tasks.items() if task.state == "running"}
+
+    def _over(self):
+        return all(task.state not in ("waiting", "running") for task in self.tasks.values())
+
+
+def _write_waiting(folder, run):
+    """Says in run.json that the run waits, unless the job of a sweep that was killed is still in there."""
+    old = records.read_record(folder)
+    try:
+        with locked(folder):
+            kept = {} if old is None else records.with_lost_time(old, folder)
+            fresh = records.new_record(run)
+            kept = {
+                name: kept[name] for name in ("attempts", "seconds", "trained", "device", "versions") if name in kept
+            }
+            records.write_record(folder, {**fresh, **kept})
+    except UserError:
+        return

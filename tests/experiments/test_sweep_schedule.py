@@ -1,0 +1,173 @@
+"""Which run is next and what becomes of it, on a cluster that does what it is told."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import signal
+
+import pytest
+
+from experiments.sweep import record as records
+from experiments.sweep.jobs import Run
+from experiments.sweep.schedule import Schedule
+from experiments.sweep.table import Lines, Terminal
+from experiments.workdir import write_json
+
+CONFIG = {"seed": 0, "training": {"steps": 10, "batch_size": 2}}
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr("experiments.sweep.schedule._SECONDS_BETWEEN_LOOKS", 0)
+
+
+@dataclasses.dataclass
+class Ticket:
+    log: object
+    before: str = "queued"
+
+
+class Scripted:
+    """A cluster on which each job ends, at the next look, as its run's script says: one word an attempt."""
+
+    def __init__(self, directory, capacity=9, **scripts):
+        self.directory, self.capacity, self.scripts = directory, capacity, scripts
+        self.submitted, self.most, self.stopped = [], 0, False
+
+    open = staticmethod(contextlib.nullcontext)
+
+    def adopt(self, runs):
+        return {}
+
+    def submit(self, run):
+        self.submitted.append(run.name)
+        log = self.directory / f"{run.name}.log"
+        log.write_text("first line\nlast words\n")
+        return Ticket(log)
+
+    def alive(self, tickets):
+        self.most = max(self.most, len(tickets))
+        for name in tickets:
+            self._end(name, self.scripts[name].pop(0))
+        return dict.fromkeys(tickets, False)
+
+    def stop(self):
+        self.stopped = True
+
+    def left_behind(self, tickets):
+        return None
+
+    def _end(self, name, how):
+        folder = self.directory / "runs" / name
+        record = records.read_record(folder)
+        if how == "dies":
+            records.write_record(folder, record | {"state": "running"})
+        elif how == "ctrl-c":
+            records.write_record(folder, record | {"state": "interrupted"})
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            state, _, phase = how.partition(" ")
+            trained = state == "finished" or phase == "sampling"
+            records.write_record(folder, record | {"state": state, "trained": trained, "error": "oh no"})
+            write_json(folder / "config.json", CONFIG)
+            for leaf in records.LEAVES:
+                (folder / leaf).touch()
+
+
+def carry_out(tmp_path, trained_in=(), **scripts):
+    """(schedule, cluster, what stopped it, printed lines, states at each publication)."""
+    capacity = scripts.pop("capacity", 9)
+    runs = [Run(name, {}, CONFIG, {}, dict(trained_in).get(name)) for name in scripts]
+    cluster, stream, published = Scripted(tmp_path, capacity, **scripts), io.StringIO(), []
+    schedule = Schedule(runs, tmp_path, cluster, lambda: published.append(states(schedule)), Lines(stream))
+    stopped = schedule.run()
+    return schedule, cluster, stopped, stream.getvalue(), published
+
+
+def states(schedule):
+    return {name: task.state for name, task in schedule.tasks.items()}
+
+
+def test_a_failed_run_is_tried_once_more(tmp_path):
+    schedule, cluster, stopped, printed, published = carry_out(
+        tmp_path, once=["failed", "finished"], always=["failed", "failed"], dead=["dies", "dies"], good=["finished"]
+    )
+    assert stopped is None
+    assert states(schedule) == {"once": "finished", "always": "failed", "dead": "failed", "good": "finished"}
+    assert sorted(cluster.submitted) == ["always", "always", "dead", "dead", "good", "once", "once"]
+    assert schedule.tasks["always"].error == "oh no"
+    # A job that was killed has said nothing: the end of its log stands for it, and its run.json is not left "running".
+    assert schedule.tasks["dead"].error == "first line\nlast words"
+    assert records.read_record(tmp_path / "runs" / "dead")["state"] == "failed"
+    assert "once: attempt 1 failed (oh no), running\n" in printed
+    assert "dead: failed (last words)\n" in printed
+    assert published[-1] == states(schedule)
+
+
+def test_no_more_at_a_time_than_there_is_room_for(tmp_path):
+    _, cluster, *_ = carry_out(tmp_path, capacity=2, **{name: ["finished"] for name in "abcde"})
+    assert cluster.submitted == list("abcde")
+    assert cluster.most == 2
+
+
+def test_a_shared_training_is_waited_for(tmp_path):
+    schedule, cluster, *_ = carry_out(
+        tmp_path, {"b": "a", "c": "a"}, b=["finished"], a=["failed", "finished"], c=["finished"]
+    )
+    assert cluster.submitted[:2] == ["a", "a"]
+    assert set(states(schedule).values()) == {"finished"}
+
+
+def test_a_training_that_failed_is_said_of_all_that_need_it(tmp_path):
+    schedule, cluster, *_ = carry_out(tmp_path, {"b": "a"}, a=["failed", "failed"], b=[])
+    assert states(schedule) == {"a": "failed", "b": "failed"}
+    assert schedule.tasks["b"].error == "its training, in a, failed"
+    assert records.read_record(tmp_path / "runs" / "b")["error"] == "its training, in a, failed"
+    assert cluster.submitted == ["a", "a"]
+
+
+def test_a_training_is_there_though_what_came_after_it_failed(tmp_path):
+    schedule, *_ = carry_out(tmp_path, {"b": "a"}, a=["failed sampling", "failed sampling"], b=["finished"])
+    assert states(schedule) == {"a": "failed", "b": "finished"}
+
+
+def test_what_is_finished_is_kept(tmp_path):
+    carry_out(tmp_path, a=["finished"], b=["failed", "failed"])
+    schedule, cluster, *_ = carry_out(tmp_path, a=["finished"], b=["finished"])
+    assert cluster.submitted == ["b"]
+    assert states(schedule) == {"a": "finished", "b": "finished"}
+
+
+def test_ctrl_c_stops_it(tmp_path):
+    schedule, cluster, stopped, printed, _ = carry_out(tmp_path, capacity=1, a=["ctrl-c", "finished"], b=["finished"])
+    assert stopped == signal.SIGINT
+    assert cluster.stopped
+    assert states(schedule) == {"a": "interrupted", "b": "waiting"}
+    assert cluster.submitted == ["a"]
+
+
+def test_the_table_on_a_terminal(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "8")
+    schedule, *_ = carry_out(tmp_path, **{f"run{n}": ["finished"] for n in range(6)})
+    task = schedule.tasks["run4"]
+    task.state, task.ticket = "running", Ticket(None)
+    records.write_record(
+        tmp_path / "runs" / "run4", records.new_record(task.run) | {"state": "running", "phase": "training"}
+    )
+    line = {"step": 4, "loss": 0.25, "images_per_second": 2.0}
+    (tmp_path / "runs" / "run4" / "metrics.jsonl").write_text('{"step": 1}\n' + str(line).replace("'", '"') + "\n{")
+    stream = io.StringIO()
+    table = Terminal(stream)
+    table.show(schedule.tasks.values(), tmp_path / "runs")
+    first = stream.getvalue()
+    (row,) = [text for text in first.splitlines() if "run4" in text]
+    # Two images a second and a batch of two: six steps are six seconds.
+    assert row.removeprefix("\x1b[2K").split() == ["run4", "training", "4/10", "0.2500", "2", "00:06"]
+    assert "6 runs: 1 running, 5 finished" in first
+    assert "… and 2 more" in first
+    assert all(len(text.replace("\x1b[2K", "")) < 60 for text in first.splitlines())
+    table.show(schedule.tasks.values(), tmp_path / "runs")
+    # Drawn over the lines before: up by as many as there were.
+    assert f"\x1b[{first.count(chr(10))}F" in stream.getvalue()[len(first) :]

@@ -1,0 +1,312 @@
+"""The page's figures, as Plotly takes them: dicts of traces and a layout, one trace for each run in each.
+
+A figure has views, of which the page shows one at a time. A trace's `meta` is its run's place in the plan, by which the
+page shows and hides it.
+"""
+
+import dataclasses
+import html
+import math
+
+from experiments.sweep.measures import ARROWS, columns
+from experiments.sweep.summary import Summary
+
+# Okabe & Ito's, but for their yellow, and as many again: told apart by most eyes, and dark enough on white.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5195", "#e69f00", "#3aa0d8", "#7f5539", "#4d4d4d", "#9a031e")
+COLORS = (*COLORS, "#5f8a00", "#1b2a6b", "#b5838d", "#2f6f6f", "#a3a300", "#ff6b6b")
+DASHES = ("solid", "dash", "dot", "dashdot")
+POINTS = 240
+FONT = 'system-ui, "Segoe UI", "Helvetica Neue", sans-serif'
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A figure of the page.
+
+    Attributes:
+        name: an identifier.
+        title, caption: plain text.
+        views: {label: {"data": traces, "layout": layout}}.
+    """
+
+    name: str
+    title: str
+    caption: str
+    views: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """How each group's lines are drawn.
+
+    Attributes:
+        colors, dashes: of each group.
+        dashed: the field that the dash stands for, or None; and what each dash means, {value as text: dash}.
+    """
+
+    colors: tuple[str, ...]
+    dashes: tuple[str, ...]
+    dashed: str | None
+    meaning: dict
+
+
+def style(summary: Summary) -> Style:
+    """Colours for the groups; one field of few values, if there are several fields, is told by the dash instead."""
+    fields = summary.telling
+
+    def values(field):
+        return dict.fromkeys(str(group.overrides.get(field)) for group in summary.groups)
+
+    few = [field for field in fields if 2 <= len(values(field)) <= len(DASHES)]
+    dashed = min(few, key=lambda field: len(values(field))) if len(fields) > 1 and few else None
+    meaning = dict(zip(values(dashed), DASHES, strict=False)) if dashed else {}
+    rests = [tuple(str(group.overrides.get(field)) for field in fields if field != dashed) for group in summary.groups]
+    place = {rest: index for index, rest in enumerate(dict.fromkeys(rests))}
+    return Style(
+        colors=tuple(COLORS[place[rest] % len(COLORS)] for rest in rests),
+        dashes=tuple(meaning.get(str(group.overrides.get(dashed)), "solid") for group in summary.groups),
+        dashed=dashed,
+        meaning=meaning,
+    )
+
+
+def figures(summary: Summary) -> list[Figure]:
+    """The figures for which some run has numbers."""
+    lines = _Lines(summary, style(summary))
+    made = [_training(lines), _levels(lines), _effective_weight(lines), _metrics(lines)]
+    return [figure for figure in made if figure.views]
+
+
+class _Lines:
+    """The traces of all runs, one for each that has points."""
+
+    def __init__(self, summary, drawn):
+        self.summary, self.style = summary, drawn
+        place = {run.name: index for index, run in enumerate(summary.runs)}
+        self.runs = [
+            (place[run.name], run, index, seed)
+            for index, group in enumerate(summary.groups)
+            for seed, run in enumerate(group.runs)
+        ]
+
+    def traces(self, points, x, y, mode="lines"):
+        """A trace for each run with points; `points` gives a run's (xs, ys)."""
+        made = []
+        for index, run, group, seed in self.runs:
+            xs, ys = thinned(*points(run))
+            if not any(value is not None for value in ys):
+                continue
+            name = self.name(run, group)
+            made.append(
+                {
+                    "type": "scatter",
+                    "mode": mode,
+                    "uid": f"run{index}-",
+                    "meta": index,
+                    "name": name,
+                    "x": xs,
+                    "y": ys,
+                    "line": {"color": self.style.colors[group], "dash": self.style.dashes[group], "width": 1.75},
+                    "marker": {"color": self.style.colors[group], "size": 4},
+                    "opacity": 1 if seed == 0 else 0.6,
+                    "hovertemplate": f"<b>{name}</b><br>{x} %{{x:.4~g}}<br>{y} %{{y:.4~g}}<extra></extra>",
+                }
+            )
+        return made
+
+    def name(self, run, group):
+        """For the hover, which reads HTML."""
+        seed = f", seed {run.overrides['seed']}" if len(self.summary.groups[group].runs) > 1 else ""
+        return html.escape(f"{self.summary.labels[group]}{seed}")
+
+    def view(self, points, x, y, mode="lines"):
+        """{"data", "layout"}, or None where no run has points; on a logarithmic axis if all are positive."""
+        data = self.traces(points, x, y, mode)
+        if not data:
+            return None
+        drawn = layout(x, y)
+        set_scale(drawn["yaxis"], [value for trace in data for value in trace["y"] if value is not None])
+        return {"data": data, "layout": drawn}
+
+
+def _training(lines):
+    quantities = dict.fromkeys(key for run in lines.summary.runs for line in run.curve for key in line)
+    names = [key for key in ("loss", *quantities) if key in quantities and key not in ("step", "time")]
+
+    def points(name):
+        return lambda run: ([line["step"] for line in run.curve], [number(line.get(name)) for line in run.curve])
+
+    views = {_spaced(name): lines.view(points(name), "step", _spaced(name)) for name in dict.fromkeys(names)}
+    caption = (
+        "As trained: the mean since the point before. A weighting is a part of the loss, so losses under different "
+        "weightings are not on one scale; their fall is what can be compared."
+    )
+    return Figure("training", "While training", caption, _present(views))
+
+
+def _levels(lines):
+    def points(name):
+        return lambda run: (_column(_level_rows(run), "log_snr"), _column(_level_rows(run), name))
+
+    def costs(run):
+        rows = ((run.evaluation or {}).get("bound") or {}).get("diffusion_per_level") or []
+        return _column(rows, "log_snr"), _column(rows, "cost")
+
+    mode = "lines+markers"
+    views = {
+        "error in ε": lines.view(points("error"), "log-SNR", "mean squared error in ε", mode),
+        "weighted loss": lines.view(points("loss"), "log-SNR", "weight × error", mode),
+        "Fisher divergence × σ²": lines.view(points("fisher_scaled"), "log-SNR", "Fisher divergence × σ²", mode),
+        "cost in the bound": lines.view(costs, "log-SNR", "cost of a step in the bound", mode),
+    }
+    caption = (
+        "On the test data, at each noise level; clean data to the right. The error in ε at a log-SNR means the same "
+        "for every weighting and every perturbation; the weighted loss does not."
+    )
+    return Figure("levels", "Loss at each noise level", caption, _present(views))
+
+
+def _effective_weight(lines):
+    def points(run):
+        return _column(_level_rows(run), "log_snr"), _column(_level_rows(run), "effective_weight")
+
+    def shape(run):
+        xs, ys = points(run)
+        largest = max((y for y in ys if y is not None), default=None)
+        return xs, [None if y is None or not largest else y / largest for y in ys]
+
+    views = {
+        "as trained": lines.view(points, "log-SNR", "effective weight"),
+        "largest at 1": lines.view(shape, "log-SNR", "effective weight / its maximum"),
+    }
+    caption = (
+        "What the squared error in ε is integrated over the log-SNR with: weighting × density of the levels drawn. Two "
+        "runs whose curves have one shape are trained on one objective, whatever their perturbation."
+    )
+    return Figure("weights", "Effective weight", caption, _present(views))
+
+
+def _metrics(lines):
+    """A dot for each run with its own interval, a row for each group."""
+    views = {}
+    for column in columns(lines.summary):
+        traces = [
+            _dot(lines, column, index, run, group) for index, run, group, _ in lines.runs if column.key in run.measures
+        ]
+        if len(traces) < 2:
+            continue
+        title = column.title if column.family == "likelihood" else f"{column.family}: {column.title}"
+        arrow = f" {ARROWS[column.better]}" if column.better else ""
+        drawn = layout(title + arrow, "")
+        values = [trace["x"][0] for trace in traces]
+        if max(values) > 30 * min(values):
+            set_scale(drawn["xaxis"], values)
+        rows = list(dict.fromkeys(trace["y"][0] for trace in traces))
+        drawn["yaxis"] |= {"type": "category", "categoryarray": rows[::-1], "categoryorder": "array", "ticklen": 4}
+        drawn["height"] = 90 + 22 * max(len(rows), 6)
+        drawn["shapes"], drawn["annotations"] = _floor_lines(lines.summary, column)
+        views[title] = {"data": traces, "layout": drawn}
+    caption = (
+        "A dot is a run, its bar the 95 % interval over the samples measured; the dots of a row are the seeds. The "
+        "dotted line is what the real test data reach."
+    )
+    return Figure("metrics", "Metrics", caption, views)
+
+
+def _dot(lines, column, index, run, group):
+    measure, name = run.measures[column.key], lines.name(run, group)
+    low = measure.value - (measure.value if measure.low is None else measure.low)
+    high = (measure.value if measure.high is None else measure.high) - measure.value
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "uid": f"run{index}-",
+        "meta": index,
+        "name": name,
+        "x": [rounded(measure.value)],
+        "y": [html.escape(lines.summary.labels[group])],
+        "marker": {
+            "color": lines.style.colors[group],
+            "size": 8,
+            "symbol": "circle" if lines.style.dashes[group] == "solid" else "circle-open",
+            "line": {"width": 1.75, "color": lines.style.colors[group]},
+        },
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [rounded(max(high, 0.0))],
+            "arrayminus": [rounded(max(low, 0.0))],
+            "thickness": 1,
+            "width": 3,
+            "color": lines.style.colors[group],
+        },
+        "hovertemplate": f"<b>{name}</b><br>%{{x:.5~g}}<extra></extra>",
+    }
+
+
+def _floor_lines(summary, column):
+    """(shapes, annotations) of the floor: what the test data reach against the training data."""
+    measure = summary.floor.get("test against train", {}).get(column.key)
+    if measure is None or not measure.value > 0:
+        return [], []
+    at = {"x0": measure.value, "x1": measure.value, "y0": 0, "y1": 1, "yref": "paper"}
+    line = {"type": "line", **at, "line": {"color": "#5b6675", "width": 1, "dash": "dot"}}
+    return [line], []
+
+
+def set_scale(axis, values):
+    """Makes an axis logarithmic if all its values are positive; 1, 2 and 5 are written beside its powers of ten."""
+    if min(values) > 0:
+        axis |= {"type": "log", "dtick": "D2" if max(values) < 300 * min(values) else 1}
+
+
+def layout(x, y):
+    """The layout that all figures share, with the axes' titles."""
+    axis = {"gridcolor": "#e8ecf0", "zeroline": False, "linecolor": "#9aa4b0", "automargin": True, "ticks": "outside"}
+    axis |= {"tickcolor": "#9aa4b0", "exponentformat": "power"}
+    return {
+        "font": {"family": FONT, "size": 12, "color": "#1c2430"},
+        "margin": {"l": 60, "r": 12, "t": 8, "b": 48},
+        "height": 380,
+        "showlegend": False,
+        "hovermode": "closest",
+        "hoverlabel": {"bgcolor": "#fff", "bordercolor": "#9aa4b0", "font": {"family": FONT, "color": "#1c2430"}},
+        "plot_bgcolor": "#fff",
+        "paper_bgcolor": "#fff",
+        "xaxis": {**axis, "title": {"text": x}},
+        "yaxis": {**axis, "title": {"text": y}},
+    }
+
+
+def thinned(xs, ys, limit=POINTS):
+    """At most `limit` points, evenly taken, the first and the last among them; numbers to five digits."""
+    if len(xs) > limit:
+        taken = [round(index * (len(xs) - 1) / (limit - 1)) for index in range(limit)]
+        xs, ys = [xs[index] for index in taken], [ys[index] for index in taken]
+    return [rounded(x) for x in xs], [rounded(y) for y in ys]
+
+
+def rounded(value):
+    """Five significant digits; whole numbers and None as they are."""
+    return value if value is None or isinstance(value, int) else float(f"{value:.5g}")
+
+
+def number(value):
+    """A finite number, else None."""
+    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _level_rows(run):
+    return (run.evaluation or {}).get("levels") or []
+
+
+def _column(rows, name):
+    return [number(row.get(name)) for row in rows]
+
+
+def _present(views):
+    return {label: view for label, view in views.items() if view is not None}
+
+
+def _spaced(name):
+    return {"images_per_second": "images/s"}.get(name, name.replace("_", " "))

@@ -1,0 +1,222 @@
+"""What stands on a sweep's page, for sweeps in every state."""
+
+import base64
+import html.parser
+import io
+import json
+import re
+
+import numpy as np
+import plotly.offline
+import pytest
+from fake_sweep import fake_sweep
+from PIL import Image
+
+from experiments.sweep.figures import POINTS, figures, style, thinned
+from experiments.sweep.page import page, write_page
+from experiments.sweep.pictures import first_images, sample_picture
+from experiments.sweep.results import duration
+from experiments.sweep.summary import collect, summary_csv
+
+GRID = {"objective.weighting": ["simple", "vlb"], "perturbation.name": ["ddpm", "ncsn"], "seed": [0, 1]}
+STATES = {0: "running", 1: "failed", 2: "interrupted", 3: "waiting"}
+
+
+class Page(html.parser.HTMLParser):
+    """A page's references, its texts and its data; its tags are balanced."""
+
+    VOID = {"meta", "img", "link", "input", "line"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.text = text.replace(plotly.offline.get_plotlyjs(), "")
+        self.references, self.open, self.words, self.scripts = [], [], [], []
+        self.feed(self.text)
+        assert self.open == []
+        self.words = " ".join(" ".join(self.words).split())
+        self.data = json.loads(self.scripts[0])
+
+    def handle_starttag(self, tag, attributes):
+        self.references += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        inside = self.open[-1] if self.open else ""
+        (self.scripts if inside == "script" else self.words if inside != "style" else []).append(data)
+
+
+def written(directory, *arguments, **options):
+    fake_sweep(directory, *arguments, **options)
+    return Page(page(collect(directory)))
+
+
+@pytest.mark.parametrize(
+    ("grid", "options"),
+    [
+        ({}, {}),
+        (GRID, {}),
+        (GRID, {"states": STATES}),
+        (GRID, {"metrics": False}),
+        ({"seed": [0, 1]}, {"states": {0: "waiting", 1: "waiting"}}),
+        ({"seed": [0]}, {"shape": (2,), "metrics": False}),
+        ({"sampler.num_steps": [10, 20]}, {"shape": (40, 40, 3), "trained_in": {1: 0}}),
+        ([], {}),
+    ],
+)
+def test_the_page_needs_nothing_else(tmp_path, grid, options):
+    found = written(tmp_path, grid, **options)
+    assert all(reference.startswith(("data:", "#")) for reference in found.references)
+    assert "url(" not in found.text
+    assert len(found.text) < 1_000_000
+
+
+def test_the_numbers_are_there(tmp_path):
+    sweep = {"title": "A title", "note": "First.\n\nSecond.", "published": PUBLISHED}
+    found = written(tmp_path, GRID, sweep=sweep)
+    for text in (
+        "8 runs of 4 settings: 8 finished",
+        "A title",
+        "First. Second.",
+        "classifier 100 samples against digits train (1,498)",
+        "bound of 100 steps on 128 test examples",
+        "train with itself real, 100 against 1,498",
+        "test accuracy 98.3%",
+        "torch-fidelity is not installed",
+        "python -m experiments.sweep --config=ddpm_digits.py --workdir=runs/fake",
+        "Device: 1 x cpu",
+        "jax 0.10.2",
+        "training.batch_size = 64",
+        "published FID",
+        "3.17",
+        "Published: Table 9.",
+        "median distance of samples 1.25, of test data 1.5",
+    ):
+        assert text in found.words, text
+    assert "training.batch_size = 64" in found.words.split("What all runs have in common")[1]
+    assert "Not finished" not in found.words
+
+
+PUBLISHED = [
+    {
+        "match": {"objective.weighting": "simple", "perturbation.name": "ddpm"},
+        "metric": "FID",
+        "value": 3.17,
+        "source": "Table 9",
+    },
+    {"match": {"objective.weighting": "another"}, "metric": "FID", "value": 99.5, "source": "Table 10"},
+]
+
+
+def test_published_figures_stand_with_the_settings_they_are_of(tmp_path):
+    found = written(tmp_path, GRID, sweep={"published": PUBLISHED})
+    cells = re.findall(r'data-column="published FID" data-value="([^"]*)"', found.text)
+    assert cells == ["3.17", "", "", ""]
+    assert "99.5" not in found.words
+    assert "Table 10" not in found.words
+
+
+def test_means_are_over_seeds(tmp_path):
+    found = written(tmp_path, GRID)
+    summary = collect(tmp_path)
+    cells = re.findall(r'data-column="classifier.frechet_distance" data-value="([^"]*)"', found.text)
+    for cell, group in zip(cells, summary.groups, strict=True):
+        values = [measure.value for measure in group.measured("classifier.frechet_distance")]
+        assert len(values) == 2
+        np.testing.assert_allclose(float(cell), np.mean(values), rtol=1e-12)
+
+
+def test_runs_that_did_not_finish_are_told_with_their_log(tmp_path):
+    found = written(tmp_path, GRID, states=STATES)
+    assert "2 runs did not finish" in found.words
+    assert "running 500 / 1,400" in found.words
+    assert (
+        "failed , 2 attempts Traceback (most recent call last): <b>ValueError</b>: the loss is nan & void"
+        in (found.words.split("Not finished")[1])
+    )
+    assert "4 finished, 1 running, 1 waiting, 1 interrupted, 1 failed" in found.words
+
+
+def test_everything_is_escaped(tmp_path):
+    evil = "</script><script>alert(1)</script>&\"'"
+    sweep = {"title": evil, "note": evil, "command": evil}
+    grid = [{"objective.weighting": "a</script><b>"}, {"objective.weighting": '"><img src=x onerror=alert(1)>'}]
+    found = written(tmp_path, grid, sweep=sweep)
+    assert "alert(1)</script>" not in found.text
+    assert "<img src=x" not in found.text
+    assert evil in found.words
+
+
+def test_the_table_downloads_as_summary_csv(tmp_path):
+    found = written(tmp_path, GRID)
+    (link,) = [reference for reference in found.references if reference.startswith("data:text/csv")]
+    assert base64.b64decode(link.partition("base64,")[2]).decode() == summary_csv(collect(tmp_path))
+
+
+def test_every_run_is_a_trace_of_every_figure(tmp_path):
+    found = written(tmp_path, GRID)
+    assert set(found.data["figures"]) == {"training", "levels", "weights", "metrics"}
+    for figure in found.data["figures"].values():
+        for view in figure.values():
+            assert sorted(trace["meta"] for trace in view["data"]) == list(range(8))
+    training = found.data["figures"]["training"]["loss"]["data"][0]
+    lines = collect(tmp_path).runs[0].curve
+    assert training["x"] == [line["step"] for line in lines]
+    np.testing.assert_allclose(training["y"], [line["loss"] for line in lines], rtol=1e-4)
+
+
+def test_a_shared_training_is_drawn_once(tmp_path):
+    fake_sweep(tmp_path, {"sampler.num_steps": [10, 20]}, trained_in={1: 0})
+    drawn = {figure.name: figure for figure in figures(collect(tmp_path))}
+    assert [trace["meta"] for trace in drawn["training"].views["loss"]["data"]] == [0]
+    assert [trace["meta"] for trace in drawn["levels"].views["error in ε"]["data"]] == [0, 1]
+
+
+def test_colours_tell_one_field_and_dashes_another(tmp_path):
+    fake_sweep(tmp_path, {"objective.weighting": list("abcde"), "perturbation.name": ["ddpm", "ncsn"]})
+    drawn = style(collect(tmp_path))
+    assert drawn.dashed == "perturbation.name"
+    assert drawn.dashes == ("solid", "dash") * 5
+    assert len(set(drawn.colors)) == 5
+    assert drawn.colors[::2] == drawn.colors[1::2]
+
+
+def test_curves_are_thinned_but_keep_their_ends():
+    xs, ys = thinned(list(range(10_001)), [1 / 3] * 10_001)
+    assert (len(xs), xs[0], xs[-1]) == (POINTS, 0, 10_000)
+    assert ys[0] == 0.33333
+    assert thinned([1, 2], [None, 2.0]) == ([1, 2], [None, 2.0])
+
+
+def test_pictures_are_the_first_samples(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "samples.npz", arr_0=images, labels=np.arange(70))
+    np.testing.assert_array_equal(first_images(tmp_path / "samples.npz", lambda height, width: 5), images[:5])
+    picture = sample_picture(tmp_path)
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.uri.partition(",")[2]))).convert("L"))
+    assert picture.pixelated
+    assert (picture.width, picture.height) == pixels.shape == (8 * 9 + 1, 8 * 9 + 1)
+    np.testing.assert_array_equal(pixels[1:9, 1:9], images[0, ..., 0])
+    np.testing.assert_array_equal(pixels[-9:-1, -9:-1], images[63, ..., 0])
+
+
+def test_a_damaged_archive_has_no_picture(tmp_path):
+    (tmp_path / "samples.npz").write_bytes(b"PK not a zip")
+    assert sample_picture(tmp_path) is None
+    assert sample_picture(tmp_path / "nowhere") is None
+
+
+def test_forty_runs_fit(tmp_path):
+    grid = {"objective.weighting": [f"w{number}" for number in range(20)], "seed": [0, 1]}
+    fake_sweep(tmp_path, grid)
+    write_page(tmp_path)
+    assert (tmp_path / "index.html").stat().st_size < 8_000_000
+    assert {path.name for path in tmp_path.iterdir()} == {"index.html", "runs", "sweep.json"}
+
+
+def test_times_as_people_say_them():
+    assert [duration(seconds) for seconds in (48.2, 95, 1500, 8640)] == ["48 s", "1.6 min", "25 min", "2.4 h"]

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.sample_evaluation import measure_samples, table
 from experiments.workdir import keep_previous, write_json
 from unified_diffusion.errors import UserError
-from unified_diffusion.evaluation import dataset_bound, fisher_divergence, loss_per_level
+from unified_diffusion.evaluation import dataset_bound, error_per_level, fisher_divergence
 from unified_diffusion.visualization import plot_bound, plot_levels, plot_rate_distortion, save_png
 
 
@@ -15,7 +15,8 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
     """Writes eval.json, eval.png, and, where they are measured, bound.png, rate_distortion.png and neighbours.png.
 
     eval.json holds "step", "num_parameters", "num_examples", "test_loss" (the mean over the levels measured of weight
-    times error, each the mean over an example's dimensions), "levels", a list of t, log_snr, sigma, weight,
+    times error, each the mean over an example's dimensions), "test_error" (of the error alone), the
+    "_standard_error" of both over the examples (null for one), "levels", a list of t, log_snr, sigma, weight,
     effective_weight (or null), error and loss; "bound", as `measure_bound` says; and what `measure_samples` says of
     samples.npz. Of data from a known `mixture`, each level has also "fisher" and "fisher_scaled", the Fisher divergence
     from its exact score, and sigma² times that.
@@ -28,7 +29,7 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
     settings, process = experiment.evaluation, denoiser.perturbation
     number = min(settings.num_levels or process.num_steps, process.num_steps)
     times = np.unique(np.rint(np.linspace(1, process.num_steps, number)).astype(np.int32))
-    errors = loss_per_level(
+    of_examples = error_per_level(
         denoiser,
         dataset,
         times,
@@ -37,6 +38,7 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
         seed=settings.seed,
         conditional=experiment.model.conditional,
     )
+    errors = of_examples.mean(axis=0)
     weights = np.ones(len(times))
     if experiment.weighting is not None:
         weights = np.asarray(experiment.weighting(process, jnp.asarray(times)), np.float64)
@@ -51,9 +53,11 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
         "step": step,
         "ema": settings.ema,
         "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(experiment.params)),
-        "num_examples": min(settings.num_examples or len(dataset), len(dataset)),
+        "num_examples": len(of_examples),
         "test_loss": float(np.mean(columns["loss"])),
+        "test_loss_standard_error": _standard_error((weights * of_examples).mean(axis=1)),
         "test_error": float(np.mean(errors)),
+        "test_error_standard_error": _standard_error(of_examples.mean(axis=1)),
         "levels": _rows(columns),
     }
     pictures = {"eval.png": plot_levels(log_snr, errors, weights)}
@@ -138,6 +142,11 @@ def _effective_weights(experiment, process, times):
     except UserError:
         return [None] * len(times)
     return np.asarray(weights, np.float64)[times - 1]
+
+
+def _standard_error(values):
+    """Of the mean of independent values; None for one."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
 def _rows(columns):

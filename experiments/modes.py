@@ -8,7 +8,15 @@ from experiments.config import differences
 from experiments.evaluation import write_evaluation
 from experiments.experiment import create, data_facts, exact_mixture, load_data
 from experiments.sampling import draw, picture, write_samples
-from experiments.workdir import AFTER_TRAINING, claim, claim_data, read_json, refuse, write_training_plot
+from experiments.workdir import (
+    AFTER_TRAINING,
+    claim,
+    claim_data,
+    read_json,
+    refuse,
+    training_folder,
+    write_training_plot,
+)
 from unified_diffusion.errors import UserError
 from unified_diffusion.training import Checkpoints, initial_state
 from unified_diffusion.training import train as train_model
@@ -99,7 +107,12 @@ def _trained(experiment, config, facts, folder):
     refuse(folder, {name: pair for name, pair in changed.items() if name.split(".")[0] not in AFTER_TRAINING})
     if read_json(folder, "data.json") != facts:
         raise UserError(f"the training data are not those that {folder} was trained on")
-    state = _newest(experiment, folder)
+    state = _newest(experiment, training_folder(folder))
+    if state is None:
+        raise UserError(
+            f"{folder} is trained, but its checkpoints are gone: delete {folder / 'run.json'} "
+            "and the sweep trains it anew"
+        )
     if int(state.step) != experiment.training.steps:
         raise UserError(f"{folder} has trained {int(state.step):,} of {experiment.training.steps:,} steps")
     return state
@@ -124,25 +137,18 @@ def _reference(dataset):
 def _restore(config, workdir):
     """(experiment, state) of a run's newest checkpoint."""
     experiment = create(config, read_json(workdir, "data.json"))
-    return experiment, _newest(experiment, _training_folder(workdir))
-
-
-def _training_folder(workdir):
-    """The folder with a run's checkpoints: its own, or that of the run of the same sweep whose training it shares."""
-    if not (workdir / "run.json").exists():
-        return workdir
-    trained_in = read_json(workdir, "run.json")["trained_in"]
-    return workdir if trained_in is None else workdir.parent / trained_in
+    state = _newest(experiment, training_folder(workdir))
+    if state is None:
+        raise UserError(f"--workdir={workdir} has no checkpoint yet: train first with --mode=train")
+    return experiment, state
 
 
 def _newest(experiment, workdir):
-    """The state of a run's newest checkpoint."""
+    """The state of the newest checkpoint in a folder, or None."""
     transformation = experiment.optimizer.transformation(experiment.training.steps)
     state = initial_state(experiment.params, transformation, experiment.objective_state)
     state = jax.device_put(state, replicated(data_mesh()))
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     restored = checkpoints.restore(state)
     checkpoints.close()
-    if restored is None:
-        raise UserError(f"--workdir={workdir} has no checkpoint yet: train first with --mode=train")
     return restored

@@ -6,7 +6,15 @@ import numpy as np
 
 from experiments.workdir import read_json
 from unified_diffusion.data import Dataset
-from unified_diffusion.evaluation import Measure, Reference, Unavailable, feature_extractors, training_neighbours
+from unified_diffusion.evaluation import (
+    Measure,
+    Reference,
+    Unavailable,
+    feature_extractors,
+    interval,
+    random_halves,
+    training_neighbours,
+)
 from unified_diffusion.visualization import neighbours_picture
 
 
@@ -80,18 +88,24 @@ def _neighbours(settings, samples, train, test, rows=8):
     """The nearest training examples: (their part of eval.json, the picture).
 
     "distance_median" is over "num_samples" samples, and "distance_of_test_median" over "num_test" test examples;
-    "share_nearer" is how often a sample is nearer to training data than a test example is; "closest" lists the samples
+    "share_nearer" is how often a sample is nearer to training data than a test example is, with the 95 % interval
+    "share_nearer_low", "share_nearer_high" as metrics have (nulls where there is none); "closest" lists the samples
     that are nearest to one: "sample", "train" (their numbers) and "distance". Of points there is no picture.
     """
     found = training_neighbours(samples, train, test, settings.neighbours)
     images = len(train.shape) == 3
+    halves = random_halves(len(found.rows), settings.bootstrap if len(found.rows) > 1 else 0, settings.seed)
+    share = found.share_nearer(halves)
+    low, high = interval(share, 0.0, 1.0)
     closest = np.argsort(found.distances[:, 0], kind="stable")[:rows]
     report = {
         "picture": "neighbours.png" if images else None,
         "unit": "RMSE on [0, 255]" if images else "data units",
         "distance_median": float(np.median(found.distances[:, 0])),
         "distance_of_test_median": float(np.median(found.test)),
-        "share_nearer": found.share_nearer,
+        "share_nearer": share.value,
+        "share_nearer_low": low,
+        "share_nearer_high": high,
         "num_samples": len(found.rows),
         "num_test": len(found.test),
         "num_train": len(train),
@@ -104,7 +118,7 @@ def _neighbours(settings, samples, train, test, rows=8):
         return report, {}
     title = "median distance to the nearest: samples {distance_median:.1f}, test images {distance_of_test_median:.1f}"
     # On the left the samples nearest to a training image, on the right the first ones.
-    halves = [
+    sides = [
         neighbours_picture(
             samples.gather(found.rows[chosen])["x0"],
             train.gather(found.indices[chosen].ravel())["x0"].reshape(*found.indices[chosen].shape, *train.shape),
@@ -116,7 +130,7 @@ def _neighbours(settings, samples, train, test, rows=8):
             (np.arange(len(closest)), title.format(**report)),
         )
     ]
-    return report, {"neighbours.png": np.concatenate(halves, axis=1)}
+    return report, {"neighbours.png": np.concatenate(sides, axis=1)}
 
 
 def table(report):

@@ -68,7 +68,7 @@ class Evaluation:
         features: what samples.npz is measured in: a comma list of "inception", "classifier", "pixels" and
             "module:load"; "auto" is the first of these that can be had; "none" measures no samples.
         reference: the split that samples are measured against, "train" or "test".
-        num_reference: examples of it at most, spread evenly; 0 for all.
+        num_reference: examples of it at most, drawn at random; 0 for all.
         bootstrap: random halves of the samples that each 95 % interval is made from; 0 for no intervals.
         pairwise: samples, and reference examples, of the metrics over all pairs at most; 0 for all.
         neighbours: nearest training images of samples to show; 0 looks for none.
@@ -98,9 +98,10 @@ class Evaluation:
             raise UserError(f"evaluation.batch_size = {self.batch_size}: it must be at least 1")
         choose(self.bound_variance, ("auto", *VARIANCES), "variance")
         choose(self.reference, SPLITS, "split")
-        for name in self.features.split(","):
-            if name not in ("auto", "none"):
-                lookup({**FEATURES, "auto": None, "none": None}, name.strip(), "features")
+        names = self.features.split(",")
+        known = FEATURES if len(names) > 1 else {**FEATURES, "auto": None, "none": None}  # which stand alone
+        for name in names:
+            lookup(known, name.strip() if len(names) > 1 else name, "features")
         counts = ("num_examples", "num_levels", "bound_examples", "bound_steps")
         for name in (*counts, "num_reference", "bootstrap", "pairwise", "neighbours"):
             if getattr(self, name) < 0:

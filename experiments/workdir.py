@@ -32,7 +32,7 @@ def locked(workdir, patience=0.0, who="run"):
         who: what is in there, for the message.
 
     Raises:
-        UserError: another run is in it, or the folder cannot be written.
+        UserError: another run is in it, or the folder cannot be written or its file system has no locks.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -41,20 +41,23 @@ def locked(workdir, patience=0.0, who="run"):
         raise UserError(f"--workdir={workdir} cannot be used: {error.strerror}") from None
     end = time.monotonic() + patience
     with lock:
-        while not _acquire(lock):
+        while not _acquire(lock, workdir):
             if time.monotonic() >= end:
                 raise UserError(f"--workdir={workdir} is in use by another {who}: wait for it, or take another folder")
             time.sleep(0.2)
         yield
 
 
-def _acquire(lock):
+def _acquire(lock, workdir):
     """Locks an open file unless another process has; whether it did."""
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
-            raise
+            raise UserError(
+                f"--workdir={workdir} cannot be locked ({error.strerror}), so that two runs could write into it: "
+                "take a folder on a file system that has POSIX locks"
+            ) from None
         return False
     return True
 
@@ -83,7 +86,7 @@ def check_claim(workdir, config):
         UserError: as `claim`.
     """
     if not (workdir / "config.json").exists():
-        if any(workdir.glob("checkpoints/*")):
+        if has_checkpoints(workdir):
             raise UserError(f"--workdir={workdir} has checkpoints but no config.json: take another folder")
         return {}
     changed = differences(read_json(workdir, "config.json"), config)
@@ -134,6 +137,23 @@ def read_json(workdir, name):
         raise UserError(f"--workdir={workdir} holds no run (no {name}): train first with --mode=train") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{workdir}/{name} is damaged ({error}): restore it, or take another folder") from None
+
+
+def training_folder(workdir):
+    """The folder with a run's checkpoints: its own, or that of the run of the same sweep whose training it shares."""
+    seen = []
+    while workdir not in seen and (workdir / "run.json").exists():
+        seen.append(workdir)
+        trained_in = read_json(workdir, "run.json")["trained_in"]
+        if trained_in is None:
+            break
+        workdir = workdir.parent / trained_in
+    return workdir
+
+
+def has_checkpoints(workdir):
+    """Whether there is any checkpoint in a run's own folder."""
+    return any(workdir.glob("checkpoints/*"))
 
 
 def write_json(path, value):

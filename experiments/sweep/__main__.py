@@ -8,6 +8,7 @@ import argparse
 import datetime
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -31,7 +32,10 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped without waiting; jobs that run save and stop by themselves", file=sys.stderr)
+        print(
+            "\nstopped without waiting; jobs on this machine save and stop by themselves, those in Slurm's queue go on",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -55,13 +59,13 @@ def parse(arguments):
         "--only", action="append", default=[], metavar="FIELD=a,b", help="leave out runs with other values; repeatable"
     )
     parser.add_argument("--cluster", default="local", choices=("local", "slurm", "debug"))
-    parser.add_argument("--jobs", type=_positive, help="runs at a time (default: one a core or GPU; in Slurm, all)")
-    parser.add_argument("--gpus", type=int, help="GPUs of each run (default: 1 where there are any, in Slurm 0)")
+    parser.add_argument("--jobs", type=_whole(1), help="runs at a time (default: one a core or GPU; in Slurm, all)")
+    parser.add_argument("--gpus", type=_whole(0), help="GPUs of each run (default: 1 where there are any, in Slurm 0)")
     slurm = parser.add_argument_group("in Slurm")
     slurm.add_argument("--partition", help="the partition (default: the cluster's)")
-    slurm.add_argument("--time", type=_positive, help="minutes before a run saves and goes back into the queue (240)")
-    slurm.add_argument("--cpus", type=_positive, help="cores of each run")
-    slurm.add_argument("--mem", type=float, help="memory of each run in GB")
+    slurm.add_argument("--time", type=_whole(1), help="minutes before a run saves and goes back into the queue (240)")
+    slurm.add_argument("--cpus", type=_whole(1), help="cores of each run")
+    slurm.add_argument("--mem", type=_gigabytes, help="memory of each run in GB")
     slurm.add_argument(
         "--requeue", action=argparse.BooleanOptionalAction, help="go on in the queue when time is up (yes)"
     )
@@ -90,7 +94,7 @@ def run(options, overrides, command):
     directory = options.workdir.absolute()
     if (directory / "config.json").exists():
         raise UserError(f"--workdir={options.workdir} holds a single run: take another folder for a sweep")
-    made = plan.make_plan(options.config, overrides, options.grid, options.sweep, options.only)
+    made = plan.make_plan(options.config, overrides, options.grid, options.sweep, options.only, directory / "runs")
     differences = plan.check_runs(made.runs)
     with locked(directory, who="sweep"):
         changed = plan.check_folders(made.runs, directory / "runs")
@@ -201,11 +205,22 @@ def _obituary(task):
     return f"{task.run.name} {task.state} after {task.attempts} attempts:\n{lines}{log}"
 
 
-def _positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
+def _whole(least):
+    """An option's type: a whole number of at least `least`."""
+
+    def parse(text):
+        if not re.fullmatch(r"-?\d+", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def _gigabytes(text):
+    """An option's type: a number above 0."""
+    if not re.fullmatch(r"\d+\.?\d*|\.\d+", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GB above 0")
+    return float(text)
 
 
 if __name__ == "__main__":

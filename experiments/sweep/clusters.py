@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import itertools
 import json
 import os
 import signal
@@ -25,6 +26,10 @@ _OVER = {
 }
 _SECONDS_BETWEEN_QUESTIONS = 5  # all of a cluster's users ask the same controller
 _A_YEAR = 365 * 24 * 60  # minutes, since a job on this machine has no time limit
+
+
+class Refused(UserError):
+    """A cluster does not take a job, at least not now."""
 
 
 class Local:
@@ -88,7 +93,10 @@ class Local:
 
 
 class Slurm:
-    """Slurm's queue. Jobs go on without the sweep, which finds them again by their ids in queue.json."""
+    """Slurm's queue. Jobs go on without the sweep, which finds them again by their ids in queue.json.
+
+    A sweep that was killed before it could write an id down finds the job by its comment, the run's folder.
+    """
 
     def __init__(self, directory, environment, jobs, parameters, requeue=True):
         self.directory, self.environment, self.capacity = directory, environment, jobs
@@ -106,24 +114,31 @@ class Slurm:
     def adopt(self, runs):
         """{name: ticket} of runs whose jobs an earlier sweep left in the queue."""
         queued = self._patient_queue()
-        names = {run.name for run in runs}
-        return {
-            name: _Ticket(number, self.directory / "jobs" / name / f"{number}_0_log.out", "queued")
-            for name, number in self._ids.items()
-            if number in queued and name in names
-        }
+        by_comment = {job.comment: number for number, job in queued.items()}
+        tickets = {}
+        for run in runs:
+            number = self._ids.get(run.name)
+            number = number if number in queued else by_comment.get(self._comment(run))
+            if number is not None:
+                log = self.directory / "jobs" / run.name / f"{number}_0_log.out"
+                tickets[run.name] = _Ticket(number, log, "queued")
+        self._write_ids({name: ticket.job_id for name, ticket in tickets.items()})
+        return tickets
 
     def submit(self, run):
-        """Puts a run's job into the queue."""
+        """Puts a run's job into the queue.
+
+        Raises:
+            Refused: Slurm does not take it.
+        """
         job = Job(run, self.directory / "runs", self.environment, requeue=self._requeue)
         executor = _executor(self.directory, run, "slurm", slurm_max_num_timeout=1000)
-        executor.update_parameters(name=run.name[:60], **self._parameters)
+        executor.update_parameters(name=run.name[:60], slurm_comment=self._comment(run), **self._parameters)
         try:
             started = executor.submit(job)
         except FailedJobError as error:
-            raise UserError(f"Slurm does not take the job: {_last_line(str(error))}") from None
-        self._ids[run.name] = started.job_id
-        write_json(self.directory / "queue.json", self._ids)
+            raise Refused(f"Slurm does not take the job: {_last_line(str(error))}") from None
+        self._write_ids({run.name: started.job_id})
         return _Ticket(started.job_id, started.paths.stdout, "queued")
 
     def alive(self, tickets):
@@ -138,7 +153,8 @@ class Slurm:
         if queued is None:
             return dict.fromkeys(tickets, True)
         for ticket in tickets.values():
-            ticket.before = queued.get(ticket.job_id, ticket.before)
+            if ticket.job_id in queued:
+                ticket.before = queued[ticket.job_id].before
         return {name: ticket.job_id in queued for name, ticket in tickets.items()}
 
     def stop(self):
@@ -148,6 +164,15 @@ class Slurm:
         """What is said of jobs that go on when the sweep stops."""
         ids = " ".join(ticket.job_id for ticket in tickets.values())
         return ids and f"jobs go on in the queue ({ids}; scancel ends them); the same command picks them up again"
+
+    def _comment(self, run):
+        """What says in the queue whose job it is."""
+        return str((self.directory / "runs" / run.name).resolve())
+
+    def _write_ids(self, ids):
+        if ids:
+            self._ids |= ids
+            write_json(self.directory / "queue.json", self._ids)
 
     def _patient_queue(self, tries=5):
         """What _squeue gives, asked until there is an answer: jobs that are there must not be started twice."""
@@ -198,22 +223,30 @@ class Debug:
         return
 
 
+@dataclasses.dataclass(frozen=True)
+class _Queued:
+    """A job in the queue: the word for it until it begins, and its comment."""
+
+    before: str
+    comment: str
+
+
 def _squeue():
-    """({job id: what it waits for}, None) of this user's jobs that have not ended; (None, why not) without an answer.
+    """({job id: _Queued}, None) of this user's jobs that have not ended; (None, why not) without an answer.
 
     Asked of the queue and not of the accounting, which not every cluster keeps.
     """
-    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A|%T|%r"]
+    command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A|%T|%r|%k"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return None, _last_line(done.stderr)
-    rows = [line.split("|", 2) for line in done.stdout.splitlines()]
-    waiting = {
-        number: f"queued ({reason})" if state == "PENDING" and reason != "None" else "queued"
-        for number, state, reason in rows
+    rows = [line.split("|", 3) for line in done.stdout.splitlines()]
+    queued = {
+        number: _Queued(f"queued ({reason})" if state == "PENDING" and reason != "None" else "queued", comment)
+        for number, state, reason, comment in rows
         if state not in _OVER
     }
-    return waiting, None
+    return queued, None
 
 
 def _last_line(text):
@@ -224,7 +257,8 @@ def visible_gpus():
     """The names that CUDA has for the GPUs that can be used here; none where there is no driver."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [name for name in named.split(",") if name]
+        names = (name.strip() for name in named.split(","))
+        return [name for name in itertools.takewhile(lambda name: name != "-1", names) if name]  # as CUDA reads it
     try:
         done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
     except FileNotFoundError:

@@ -116,7 +116,7 @@ class _Lines:
 
     def name(self, run, group):
         """For the hover, which reads HTML."""
-        seed = f", seed {run.overrides['seed']}" if len(self.summary.groups[group].runs) > 1 else ""
+        seed = f", {run.seed}" if len(self.summary.groups[group].runs) > 1 else ""
         return html.escape(f"{self.summary.labels[group]}{seed}")
 
     def view(self, points, x, y, mode="lines"):
@@ -188,7 +188,7 @@ def _effective_weight(lines):
 
 def _metrics(lines):
     """A dot for each run with its own interval, a row for each group."""
-    views = {}
+    views, floors = {}, []
     for column in columns(lines.summary):
         traces = [
             _dot(lines, column, index, run, group) for index, run, group, _ in lines.runs if column.key in run.measures
@@ -204,13 +204,15 @@ def _metrics(lines):
         rows = list(dict.fromkeys(trace["y"][0] for trace in traces))
         drawn["yaxis"] |= {"type": "category", "categoryarray": rows[::-1], "categoryorder": "array", "ticklen": 4}
         drawn["height"] = 90 + 22 * max(len(rows), 6)
-        drawn["shapes"], drawn["annotations"] = _floor_lines(lines.summary, column)
+        if (reached := _floor(lines.summary, column)) is not None:
+            drawn["shapes"] = [_dotted(reached.value)]
+            floors.append((reached, column))
         views[title] = {"data": traces, "layout": drawn}
     caption = (
-        "A dot is a run, its bar the 95 % interval over the samples measured; the dots of a row are the seeds. The "
-        "dotted line is what the real test data reach."
+        "A dot is a run, its bar the 95 % interval over the samples measured; the dots of a row are the seeds. "
+        + _of_floors(lines.summary, floors)
     )
-    return Figure("metrics", "Metrics", caption, views)
+    return Figure("metrics", "Metrics", caption.strip(), views)
 
 
 def _dot(lines, column, index, run, group):
@@ -244,20 +246,44 @@ def _dot(lines, column, index, run, group):
     }
 
 
-def _floor_lines(summary, column):
-    """(shapes, annotations) of the floor: what the test data reach against the training data."""
+def _floor(summary, column):
+    """What the test data reach against the training data; None unless the runs were measured against these, too."""
     measure = summary.floor.get("test against train", {}).get(column.key)
     if measure is None or not measure.value > 0:
-        return [], []
-    at = {"x0": measure.value, "x1": measure.value, "y0": 0, "y1": 1, "yref": "paper"}
-    line = {"type": "line", **at, "line": {"color": "#5b6675", "width": 1, "dash": "dot"}}
-    return [line], []
+        return None
+    references = {run.measures[column.key].about.get("reference") for run in summary.runs if column.key in run.measures}
+    return measure if references == {measure.about.get("reference")} else None
+
+
+def _of_floors(summary, floors):
+    """What the dotted lines are; `floors` are the (Measure, Column) of each."""
+    if not floors:
+        return ""
+    texts = {}
+    for floor, column in floors:
+        about = floor.about
+        drawn = {run.measures[column.key].about["num_samples"] for run in summary.runs if column.key in run.measures}
+        sizes = " or ".join(f"{size:,}" for size in sorted(drawn))
+        text = f"{about['num_samples']:,} of them against {about['num_reference']:,} of {about['reference']}"
+        texts[f"{text}, where a run has {sizes} samples"] = None
+    return (
+        f"The dotted line is what the real test data reach: {'; '.join(texts)}. "
+        "Of fewer samples the Fréchet distance is larger."
+    )
+
+
+def _dotted(value):
+    """A vertical line."""
+    at = {"x0": value, "x1": value, "y0": 0, "y1": 1, "yref": "paper"}
+    return {"type": "line", **at, "line": {"color": "#5b6675", "width": 1, "dash": "dot"}}
 
 
 def set_scale(axis, values):
-    """Makes an axis logarithmic if all its values are positive; 1, 2 and 5 are written beside its powers of ten."""
+    """Makes an axis logarithmic if all its values are positive: ticks at 0.1, 0.2, 0.5, …, or at some powers of ten."""
     if min(values) > 0:
-        axis |= {"type": "log", "dtick": "D2" if max(values) < 300 * min(values) else 1}
+        decades = math.log10(max(values) / min(values))
+        ticks = {"dtick": "D2", "tickformat": "~g"} if decades < 2.5 else {"dtick": math.ceil(decades / 7)}
+        axis |= {"type": "log", **ticks}
 
 
 def layout(x, y):
@@ -274,7 +300,7 @@ def layout(x, y):
         "plot_bgcolor": "#fff",
         "paper_bgcolor": "#fff",
         "xaxis": {**axis, "title": {"text": x}},
-        "yaxis": {**axis, "title": {"text": y}},
+        "yaxis": {**axis, "title": {"text": y, "standoff": 10}},
     }
 
 

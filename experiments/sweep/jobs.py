@@ -51,7 +51,8 @@ class Stopped(KeyboardInterrupt):
 class Job(Checkpointable):
     """Trains, samples and evaluates one run, from where an earlier attempt stopped, and says in run.json how it went.
 
-    SIGTERM saves and ends it, SIGUSR2 saves and puts it back into the queue, where submitit starts it again.
+    SIGTERM saves and ends it, SIGUSR2 saves and puts it back into the queue, where submitit starts it again. What comes
+    after training is not saved on the way and begins again, so it fails when its time is up there for a second time.
 
     Args:
         run: the `Run`.
@@ -77,7 +78,7 @@ class Job(Checkpointable):
         with _signals(Stopped):
             try:
                 self._settle_in()
-                number = self._attempt()
+                number = self._attempt(submitits)
             except Stopped as stop:
                 number = stop.number
             except KeyboardInterrupt:
@@ -99,7 +100,7 @@ class Job(Checkpointable):
                 os.setsid()
             threading.Thread(target=_stop_with, args=(self.alive,), daemon=True).start()
 
-    def _attempt(self):
+    def _attempt(self, submitits):
         """Does the run; the signal that stopped it, or None. Its end is in run.json, whatever it is."""
         # Here, since JAX reads the environment when it is imported.
         from experiments import modes, workdir
@@ -115,9 +116,12 @@ class Job(Checkpointable):
                 attempt.begin()
                 code = modes.train(self.run.config, self.run.source, folder, trained_in, attempt.phase)
             except KeyboardInterrupt as stop:
+                number = getattr(stop, "number", signal.SIGINT)
+                if number == signal.SIGUSR2 and _is_time_up(submitits):
+                    attempt.run_out()
                 attempt.end("interrupted")
                 print("stopped; the same sweep goes on from here", flush=True)
-                return getattr(stop, "number", signal.SIGINT)
+                return number
             except Exception as error:
                 attempt.end("failed", _last_words(error))
                 raise
@@ -135,7 +139,9 @@ class Attempt:
         old = record.read_record(folder)
         fresh = record.new_record(run)
         kept = {} if old is None else record.with_lost_time(old, folder)
-        self._record = {**fresh, **{name: kept[name] for name in ("attempts", "seconds") if name in kept}}
+        names = ("attempts", "seconds", "out_of_time")
+        self._record = {**fresh, **{name: kept[name] for name in names if name in kept}}
+        self._phase = None
 
     def begin(self):
         """The attempt starts."""
@@ -152,7 +158,7 @@ class Attempt:
     @contextlib.contextmanager
     def phase(self, name):
         """A context around one of `record.PHASES`, whose seconds are counted."""
-        start = time.time()
+        start, self._phase = time.time(), name
         self._write(phase=name, phase_started=start, trained=name != "training")
         try:
             yield
@@ -160,8 +166,27 @@ class Attempt:
             self._record["seconds"][name] += time.time() - start
             self._write(phase=None, phase_started=None)
 
+    def run_out(self):
+        """The job's time is up.
+
+        Raises:
+            UserError: as it was before, in the same phase after training: it would be so for ever.
+        """
+        from unified_diffusion.errors import UserError
+
+        if self._phase in ("sampling", "evaluation") and self._phase == self._record["out_of_time"]:
+            message = (
+                f"the job's time was up during the {self._phase} twice, and what comes after training begins again "
+                "whenever the job does: give --time more minutes than sampling and evaluation take together"
+            )
+            self.end("failed", f"error: {message}")
+            raise UserError(message) from None
+        self._write(out_of_time=self._phase)
+
     def end(self, state, error=None):
         """The attempt is over."""
+        if state == "finished":
+            self._record["out_of_time"] = None
         self._write(state=state, error=error, images_per_second=_median_speed(self._folder / "metrics.jsonl"))
 
     def _write(self, **changes):
@@ -183,6 +208,12 @@ def _signals(error):
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _is_time_up(submitits):
+    """Whether submitit's own handler of SIGUSR2 takes it for the end of the job's time, and not for a preemption."""
+    handler = getattr(submitits, "__self__", None)
+    return hasattr(handler, "has_timed_out") and handler.has_timed_out()
 
 
 def _stop_with(alive):

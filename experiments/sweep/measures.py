@@ -6,15 +6,13 @@ import math
 import numpy as np
 from scipy.special import stdtrit
 
-METRICS = {
-    "frechet_distance": ("Fréchet distance", "lower"),
-    "kernel_distance": ("kernel distance", "lower"),
-    "inception_score": ("inception-style score", "higher"),
-    "precision": ("precision", "higher"),
-    "recall": ("recall", "higher"),
-    "density": ("density", "higher"),
-    "coverage": ("coverage", "higher"),
-    "share_nearer": ("nearer to training data", None),
+from unified_diffusion.evaluation.sample_metrics import METRICS
+
+# Of those that are not named as people say them.
+TITLES = {
+    "frechet_distance": "Fréchet distance",
+    "inception_score": "inception-style score",
+    "share_nearer": "nearer to training data",
 }
 FEATURES = ("inception", "classifier", "pixels")
 NO_FEATURES = ("neighbours", "likelihood", "published", "cost")
@@ -67,8 +65,8 @@ def columns(summary):
     for family in sorted(families, key="neighbours".__eq__):
         names = [key.split(".", 1)[1] for key in metrics if key.split(".", 1)[0] == family]
         for name in sorted(names, key=lambda name: list(METRICS).index(name) if name in METRICS else len(METRICS)):
-            title, better = METRICS.get(name, (name.replace("_", " "), None))
-            found.append(Column(f"{family}.{name}", title, family, better))
+            better = METRICS[name][0] if name in METRICS else None
+            found.append(Column(f"{family}.{name}", TITLES.get(name, name.replace("_", " ")), family, better))
     if "bound" in summary.keys:
         unit = next(run.evaluation["bound"]["unit"] for run in summary.runs if "bound" in run.measures)
         found.append(Column("bound", f"bound, {unit}", "likelihood", "lower"))

@@ -23,7 +23,8 @@ RULES = (
     "<b>Bold</b> is the best mean, where it leads each other one by more than Student's 97.5 % point times the "
     "standard error of the difference (Welch's: 4.3 standard errors for two seeds against two, 2.0 for many). A "
     "standard error over seeds is not taken smaller than the intervals of the runs say. Where nothing is bold, nothing "
-    "is known to be best. Of runs with a single seed, bold says that this network is better, not that its setting is.",
+    "is known to be best, or not all were measured in one way. Of runs with a single seed, bold says that this network "
+    "is better, not that its setting is.",
     "The test error is never bold: the mean over one ladder's noise levels is not that over another's.",
 )
 
@@ -115,7 +116,7 @@ def _results(summary):
 
 
 def _feature_notes(summary):
-    """What the features are, and what the evaluation had to say, each once."""
+    """What the features are, and what the evaluations had to say, each once."""
     found = {}
     for run in summary.runs:
         for row in (run.evaluation or {}).get("features") or []:
@@ -124,8 +125,20 @@ def _feature_notes(summary):
             parts += [str(row["note"])] if row.get("note") else []
             parts += [f"fingerprint {row['fingerprint']}"] if row.get("fingerprint") else []
             found[f"Features <i>{html.escape(str(row['name']))}</i>: {html.escape(', '.join(parts))}."] = None
-        found |= {html.escape(str(note)): None for note in (run.evaluation or {}).get("notes") or []}
-    return list(found)
+    return [*found, *_evaluation_notes(summary)]
+
+
+def _evaluation_notes(summary):
+    """What the evaluations had to say, each line once; after the names of its runs, if it is not of all."""
+    measured = [run for run in summary.runs if run.evaluation is not None]
+    said = {}
+    for run in measured:
+        for note in dict.fromkeys(map(str, run.evaluation.get("notes") or [])):
+            said.setdefault(note, []).append(f"<code>{html.escape(run.name)}</code>")
+    return [
+        html.escape(note) if len(names) == len(measured) else f"{', '.join(names)}: {html.escape(note)}"
+        for note, names in said.items()
+    ]
 
 
 def _figures(drawn):

@@ -1,6 +1,7 @@
 """What a sweep is made of: overrides from a grid and a file, as named runs that have been checked."""
 
 import collections
+import collections.abc
 import dataclasses
 import hashlib
 import itertools
@@ -14,13 +15,16 @@ from tqdm import tqdm
 from experiments import config as configs
 from experiments.experiment import create, data_facts, load_data, outline
 from experiments.sweep.jobs import Run
-from experiments.sweep.record import trains
-from experiments.workdir import check_claim
+from experiments.sweep.record import is_trained, trains
+from experiments.workdir import check_claim, has_checkpoints, training_folder
 from unified_diffusion.errors import UserError
 from unified_diffusion.registry import choose, suggest
 
 # Of a folder's name; most file systems take 255 bytes, and some files in it are named after it.
 _LONGEST_NAME = 120
+# What a sweep file may say beside its runs, and a published figure in it, with what stands where it says nothing.
+_ABOUT = {"TITLE": "", "NOTE": "", "CONFIG": {}, "PUBLISHED": []}
+_FIGURE = {"match": {}, "metric": None, "value": None, "source": ""}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Plan:
     merged: tuple[str, ...] = ()
 
 
-def make_plan(config_name, overrides, grids=(), sweep_name=None, only=()):
+def make_plan(config_name, overrides, grids=(), sweep_name=None, only=(), directory=None):
     """The plan of a command line.
 
     Args:
@@ -44,15 +48,16 @@ def make_plan(config_name, overrides, grids=(), sweep_name=None, only=()):
         sweep_name: a file with `get_sweep()`, whose every entry is combined with every one of the grids'. Its `CONFIG`
             holds overrides of all runs, which are in no name and yield to `overrides`.
         only: "FIELD=a,b" each; runs whose field the sweep or a grid sets to something else are left out.
+        directory: where the runs' folders are, for what is trained there already; None for nowhere yet.
 
     Raises:
         UserError: an unknown file, field or value, or a field that is set twice.
     """
     file = configs.read_config(config_name)
-    entries, about = _read_sweep(sweep_name) if sweep_name else ([{}], {})
+    entries, about = _read_sweep(sweep_name) if sweep_name else ([{}], _ABOUT)
     axes = [parse_grid(grid) for grid in grids]
     _check_set_once(overrides, entries, [field for field, _ in axes])
-    common = [*about.get("CONFIG", {}).items(), *overrides]
+    common = [*about["CONFIG"].items(), *overrides]
     chosen = [_choice(text, entries, axes) for text in only]
     runs, merged, names, known = [], [], set(), {}
     for entry, *values in itertools.product(entries, *(values for _, values in axes)):
@@ -76,13 +81,13 @@ def make_plan(config_name, overrides, grids=(), sweep_name=None, only=()):
         runs.append(Run(name, own, config, json.loads(json.dumps(source))))
     if not runs:
         raise UserError(f"no run is left by --only={' --only='.join(only)}")
-    title = about.get("TITLE") or f"Sweep of {config_name}"
-    return Plan(share_trainings(runs), title, about.get("NOTE", ""), about.get("PUBLISHED", []), tuple(merged))
+    title = about["TITLE"] or f"Sweep of {config_name}"
+    return Plan(share_trainings(runs, directory), title, about["NOTE"], about["PUBLISHED"], tuple(merged))
 
 
 def _choice(text, entries, axes):
     """(field, the spellings of its values) of an --only; each must be one that some run has."""
-    field, values = parse_grid(text)
+    field, values = parse_grid(text, "only")
     there = {_spelled(entry[field]) for entry in entries if field in entry}
     there |= {_spelled(value) for axis, listed in axes if axis == field for value in listed}
     if not there:
@@ -93,19 +98,19 @@ def _choice(text, entries, axes):
     return field, {_spelled(value) for value in values}
 
 
-def parse_grid(text):
+def parse_grid(text, option="grid"):
     """("FIELD", [values as text]) of "FIELD=a,b"; a value in brackets or quotes may hold commas.
 
     Raises:
-        UserError: no field, no value, or a bracket that is not closed.
+        UserError: no field, no value, or a bracket that is not closed; the message names the option.
     """
     field, equals, values = text.partition("=")
     field = field.strip().removeprefix("config.")
-    values = [value.strip() for value in _split(values, text)]
+    values = [value.strip() for value in _split(values, f"--{option}={text!r}")]
     if not field or not equals or not all(values):
-        raise UserError(f"--grid={text!r}: write it as --grid='FIELD=a,b'")
+        raise UserError(f"--{option}={text!r}: write it as --{option}='FIELD=a,b'")
     if len(set(values)) < len(values):
-        raise UserError(f"--grid={text!r} has a value twice: leave one out")
+        raise UserError(f"--{option}={text!r} has a value twice: leave one out")
     return field, values
 
 
@@ -122,13 +127,26 @@ def run_name(overrides, taken=()):
     return name
 
 
-def share_trainings(runs):
-    """The runs, those that would train the same network as an earlier one marked with its name."""
-    first, shared = {}, []
+def share_trainings(runs, directory=None):
+    """The runs, all but one of those that would train the same network marked with the name of that one.
+
+    It is the first of them, or one whose training is in its folder in `directory` already.
+    """
+    groups = collections.defaultdict(list)
     for run in runs:
-        trainer = first.setdefault(json.dumps(trains(run.config), sort_keys=True), run.name)
-        shared.append(dataclasses.replace(run, trained_in=None if trainer == run.name else trainer))
-    return tuple(shared)
+        groups[json.dumps(trains(run.config), sort_keys=True)].append(run)
+    trained_in = {}
+    for group in groups.values():
+        trainer = group[0] if directory is None else max(group, key=lambda run: _head_start(run, directory))
+        trained_in |= {run.name: None if run is trainer else trainer.name for run in group}
+    return tuple(dataclasses.replace(run, trained_in=trained_in[run.name]) for run in runs)
+
+
+def _head_start(run, directory):
+    """What there is of a run's training, to be compared: all in its folder, all in another run's, some in its own."""
+    folder = directory / run.name
+    own, trained = has_checkpoints(folder), is_trained(folder, run.config)
+    return own and trained, trained and has_checkpoints(training_folder(folder)), own
 
 
 def check_folders(runs, directory):
@@ -202,19 +220,57 @@ def _traced(experiment):
 
 
 def _read_sweep(name):
-    """(overrides of each run, the file's other names) of a sweep file.
+    """(overrides of each run, what the file says of the sweep: as _ABOUT) of a sweep file.
 
     Raises:
-        UserError: no such file, or no list of overrides in it.
+        UserError: no such file, no list of overrides in it, or something of another form than it must have.
     """
     module = configs.read_module("sweep", name, configs.SWEEPS, "get_sweep")
-    entries = list(module.get_sweep())
-    if not entries or not all(
-        isinstance(entry, dict) and all(isinstance(field, str) for field in entry) for entry in entries
-    ):
+    entries = module.get_sweep()
+    if not isinstance(entries, collections.abc.Iterable) or not (entries := list(entries)):
         raise UserError(f"--sweep={name}: get_sweep() must return a list of overrides, each a dict of field and value")
-    entries = [{field.removeprefix("config."): value for field, value in entry.items()} for entry in entries]
-    return entries, vars(module)
+    entries = [_fields(entry, f"--sweep={name}: each entry of get_sweep()") for entry in entries]
+    about = {key: getattr(module, key, default) for key, default in _ABOUT.items()}
+    for key, default in _ABOUT.items():
+        if not isinstance(about[key], type(default)):
+            kind = {str: "text", dict: "a dict of field and value", list: "a list"}[type(default)]
+            raise UserError(f"--sweep={name}: {key} must be {kind}, not {about[key]!r}")
+    about["CONFIG"] = _fields(about["CONFIG"], f"--sweep={name}: CONFIG")
+    about["PUBLISHED"] = [_figure(row, f"--sweep={name}: PUBLISHED[{n}]") for n, row in enumerate(about["PUBLISHED"])]
+    return entries, about
+
+
+def _fields(overrides, where):
+    """Overrides of a sweep file, their fields without "config."."""
+    if not isinstance(overrides, dict) or not all(isinstance(field, str) for field in overrides):
+        raise UserError(f"{where} must be a dict of field and value, not {overrides!r}")
+    fields = {field.removeprefix("config."): value for field, value in overrides.items()}
+    for field, value in fields.items():
+        _check_plain(value, f"{where}, {field}")
+    return fields
+
+
+def _figure(row, where):
+    """A published figure of a sweep file, complete: {"match", "metric", "value", "source"}."""
+    if not isinstance(row, dict):
+        raise UserError(f"{where} must be a dict with 'metric' and 'value', not {row!r}")
+    for key in row:
+        choose(key, _FIGURE, f"key in {where}:")
+    missing = [key for key in ("metric", "value") if row.get(key) is None]
+    if missing:
+        raise UserError(f"{where} has no {missing[0]!r}: give it {{'match': …, 'metric': …, 'value': …, 'source': …}}")
+    figure = {**_FIGURE, **row}
+    for key in ("metric", "value", "source"):
+        _check_plain(figure[key], f"{where}, {key}")
+    return {**figure, "match": _fields(figure["match"], f"{where}, match")}
+
+
+def _check_plain(value, where):
+    """Raises UserError for a value that JSON does not know."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        raise UserError(f"{where} = {value!r}: write it as numbers, text, lists or None") from None
 
 
 def _check_set_once(overrides, entries, axes):
@@ -232,7 +288,7 @@ def _check_set_once(overrides, entries, axes):
             raise UserError(f"{min(fields)} is set by {places}: leave one out")
 
 
-def _split(values, text):
+def _split(values, said):
     """Pieces between commas that are in no bracket and no quotes."""
     pieces, depth, quote = [""], 0, None
     for character in values:
@@ -249,7 +305,7 @@ def _split(values, text):
         else:
             pieces[-1] += character
     if depth or quote:
-        raise UserError(f"--grid={text!r}: a bracket or quote is not closed")
+        raise UserError(f"{said}: a bracket or quote is not closed")
     return pieces
 
 

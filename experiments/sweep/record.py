@@ -18,6 +18,7 @@ def new_record(run):
         "phase": None,
         "phase_started": None,
         "trained": False,
+        "out_of_time": None,
         "attempts": 0,
         "seconds": dict.fromkeys(PHASES, 0.0),
         "images_per_second": None,

@@ -81,7 +81,7 @@ def _measured(summary):
 
 def _metric_head(summary, column):
     estimates = [estimate(group.measured(column.key)) for group in summary.groups]
-    winner = best(estimates, column.better)
+    winner = best(estimates, column.better) if _comparable(summary, column) else None
     place = {id(group): index for index, group in enumerate(summary.groups)}
     whole_family = len(_counts(summary, column.family + ".")) <= 1
     counts = {} if whole_family else _counts(summary, column.key)
@@ -91,7 +91,8 @@ def _metric_head(summary, column):
         if found is None:
             return None, "–"
         about = _about(group.measured(column.key)) if len(counts) > 1 else ""
-        return found.mean, _estimate_cell(found, place[id(group)] == winner) + about
+        cell = _estimate_cell(found, place[id(group)] == winner)
+        return found.mean, cell + _of_seeds(found.count, group) + about
 
     def of_run(run):
         measure = run.measures.get(column.key)
@@ -128,27 +129,30 @@ def _matches(row, group):
 def _costs(summary):
     """The heads of what the runs cost."""
 
-    def mean(get, show_value):
+    def mean(get, show_value, note=lambda runs: ""):
         def of_group(group):
             values = [value for value in map(get, group.runs) if value is not None]
             if not values:
                 return None, "–"
             average = sum(values) / len(values)
-            return average, show_value(average)
+            return average, show_value(average) + _of_seeds(len(values), group) + note(group.runs)
 
-        return of_group, lambda run: "–" if get(run) is None else show_value(get(run))
+        return of_group, lambda run: "–" if get(run) is None else show_value(get(run)) + note([run])
+
+    def shared(runs):
+        return "<small>with a shared training</small>" if any(run.trained_in for run in runs) else ""
 
     def whole(value):
         return f"{value:,.0f}"
 
     quantities = {
         "evaluations": ("evalua&shy;tions a sample", lambda run: run.num_evaluations, whole),
-        "seconds": ("wall time", lambda run: run.total_seconds, duration),
+        "seconds": ("wall time", summary.seconds, duration, shared),
         "speed": ("training images/s", lambda run: run.facts.get("images_per_second"), whole),
     }
     return [
-        Head(key, title, "cost", *mean(get, shown), lambda measures: "")
-        for key, (title, get, shown) in quantities.items()
+        Head(key, title, "cost", *mean(get, *shown), lambda measures: "")
+        for key, (title, get, *shown) in quantities.items()
         if any(get(run) is not None for run in summary.runs)
     ]
 
@@ -207,6 +211,18 @@ def _family_note(summary, family):
         return "½: as test data are, 1: copies"
     counts = _counts(summary, family + ".")
     return next(iter(counts), "") if len(counts) < 2 else "samples and reference below"
+
+
+def _comparable(summary, column):
+    """Whether a column's numbers were all measured in one way: the same counts, and reference or chain."""
+    if column.key == "bound":
+        return len({json.dumps(run.measures["bound"].about) for run in summary.runs if "bound" in run.measures}) <= 1
+    return len(_counts(summary, column.key)) <= 1
+
+
+def _of_seeds(count, group):
+    """How many of a group's seeds a mean is over, where that is not all of them."""
+    return "" if count == len(group.runs) else f"<small>{count} of {len(group.runs)} seeds</small>"
 
 
 def _counts(summary, start):
@@ -285,7 +301,7 @@ def _seed_rows(heads, group, places, swatch):
         below = "" if run.state == "finished" else f'<span class="below">{state(run)}</span>'
         rows.append(
             f'<tr class="seed" hidden><th scope="row" class="run"><label><input type="checkbox" checked '
-            f'data-runs="{places[run.name]}">{swatch}<span>seed {html.escape(str(run.overrides.get("seed")))}</span>'
+            f'data-runs="{places[run.name]}">{swatch}<span>{html.escape(run.seed)}</span>'
             f"</label>{below}</th>{cells}</tr>"
         )
     return "".join(rows)

@@ -4,6 +4,7 @@ import dataclasses
 import time
 
 from experiments.sweep import record as records
+from experiments.sweep.clusters import Refused
 from experiments.sweep.jobs import Run
 from experiments.workdir import locked
 from unified_diffusion.errors import UserError
@@ -11,6 +12,7 @@ from unified_diffusion.training.interrupt import Interrupt
 
 ATTEMPTS = 2
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_AFTER_A_REFUSAL = 60
 
 
 @dataclasses.dataclass
@@ -41,6 +43,7 @@ class Schedule:
         self._directory, self._cluster = directory / "runs", cluster
         self._publish, self._table = publish, table
         self.tasks = {run.name: Task(run) for run in runs}
+        self._not_before, self._refused = 0.0, None
 
     def run(self):
         """Returns the signal that stopped it, or None when nothing is left to do."""
@@ -95,8 +98,11 @@ class Schedule:
         if stopping and record["state"] != "failed":
             task.state = "interrupted"
             return
-        if record["state"] in ("running", "waiting"):  # it had no time to say anything
-            record |= {"state": "failed", "error": records.tail(task.ticket.log)}
+        if record["state"] in ("running", "waiting", "finished"):
+            # It had no time to say anything; or something took away what it had finished.
+            gone = f"it has finished, and not all that it left is there: {', '.join(records.LEAVES)}, config.json"
+            error = gone if record["state"] == "finished" else records.tail(task.ticket.log)
+            record |= {"state": "failed", "error": error}
             record = records.with_lost_time(record, folder)
             records.write_record(folder, record)
         task.error = record["error"] or f"it was {record['state']}"
@@ -105,7 +111,11 @@ class Schedule:
             _write_waiting(folder, task.run)
 
     def _start(self):
-        """Whether a run has been started, or found to be impossible; starts as many as there is room for."""
+        """Whether a run has been started, or found to be impossible; starts as many as there is room for.
+
+        Raises:
+            UserError: the cluster takes no job, and there is none of this sweep whose end could change that.
+        """
         changed = False
         for task in self.tasks.values():
             if task.state != "waiting":
@@ -116,11 +126,29 @@ class Schedule:
                 failed = {**records.new_record(task.run), "state": "failed", "error": task.error}
                 records.write_record(self._directory / task.run.name, failed)
                 changed = True
-            elif ready and len(self._running()) < self._cluster.capacity:
+            elif ready and len(self._running()) < self._cluster.capacity and time.monotonic() >= self._not_before:
+                try:
+                    task.ticket = self._cluster.submit(task.run)
+                except Refused as refusal:
+                    self._put_off(refusal)
+                    continue
                 task.attempts += 1
-                task.ticket = self._cluster.submit(task.run)
                 task.state = changed = "running"
         return bool(changed)
+
+    def _put_off(self, refusal):
+        """Leaves what waits for later, when the cluster does not take it now."""
+        if not self._running():
+            left = [name for name, task in self.tasks.items() if task.state == "waiting"]
+            more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+            raise UserError(
+                f"{refusal}. Not started: {', '.join(left[:5])}{more}; the same command goes on with them. "
+                "If there is a limit to jobs in the queue, --jobs=N keeps no more than N there"
+            )
+        self._not_before = time.monotonic() + _SECONDS_AFTER_A_REFUSAL
+        if str(refusal) != self._refused:
+            self._refused = str(refusal)
+            self._table.note(f"{refusal}; tried again while other runs are going on")
 
     def _is_ready(self, task):
         """Whether a run can start; None if it never will."""
@@ -157,9 +185,9 @@ def _write_waiting(folder, run):
         with locked(folder):
             kept = {} if old is None else records.with_lost_time(old, folder)
             fresh = records.new_record(run)
-            kept = {
-                name: kept[name] for name in ("attempts", "seconds", "trained", "device", "versions") if name in kept
-            }
-            records.write_record(folder, {**fresh, **kept})
+            names = ["attempts", "seconds", "out_of_time", "device", "versions"]
+            if kept.get("trained_in") == run.trained_in:  # else it is another folder's training that was there
+                names.append("trained")
+            records.write_record(folder, {**fresh, **{name: kept[name] for name in names if name in kept}})
     except UserError:
         return

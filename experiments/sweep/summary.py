@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = ("training", "sampling", "evaluation")
+LOSSES = ("test_loss", "test_loss_standard_error", "test_error", "test_error_standard_error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Measure:
     Attributes:
         value: the number.
         low, high: its 95 % interval, over the examples that it was measured on; None where there is none.
-        about: what it was measured with, {"reference", "num_reference", "num_samples", "better"}, as far as known.
+        about: what it was measured with, {"reference", "num_reference", "num_samples", "better"}, as far as known; of
+            the bound its unit and chain.
     """
 
     value: float
@@ -29,8 +31,13 @@ class Measure:
 
     @property
     def error(self):
-        """The standard error that the interval stands for, or None."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / (2 * 1.959964)
+        """The standard error that the interval stands for, by its wider side: the other may have been cut to a range.
+
+        None without one, or if it has no width: shares of exactly 0 or 1 do not show how far they would move.
+        """
+        if self.low is None or self.high is None:
+            return None
+        return max(self.high - self.value, self.value - self.low) / 1.959964 or None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,17 +80,25 @@ class Run:
         for row in evaluation.get("metrics") or []:
             about = {name: row.get(name) for name in ("reference", "num_reference", "num_samples", "better")}
             found.setdefault(metric_key(row), Measure(row["value"], row.get("low"), row.get("high"), about))
-        share = (evaluation.get("neighbours") or {}).get("share_nearer")
-        if share is not None:
-            found["neighbours.share_nearer"] = Measure(share)
+        near = evaluation.get("neighbours") or {}
+        if near.get("share_nearer") is not None:
+            ends = near.get("share_nearer_low"), near.get("share_nearer_high")
+            found["neighbours.share_nearer"] = Measure(near["share_nearer"], *ends)
         bound = evaluation.get("bound")
         if bound:
-            width = 1.959964 * bound["standard_error"]
-            found["bound"] = Measure(bound["total"], bound["total"] - width, bound["total"] + width)
+            about = {name: bound.get(name) for name in ("unit", "num_steps", "clip_x0", "num_examples")}
+            found["bound"] = Measure(bound["total"], *_ends(bound["total"], bound["standard_error"]), about)
         for key in ("test_error", "test_loss"):
             if key in evaluation:
-                found[key] = Measure(evaluation[key])
+                ends = _ends(evaluation[key], evaluation.get(f"{key}_standard_error"))
+                found[key] = Measure(evaluation[key], *ends)
         return {key: measure for key, measure in found.items() if _finite(measure.value)}
+
+    @property
+    def seed(self):
+        """As people say it: `seed 1`; the config's own where the overrides do not set it."""
+        found = self.setting("seed")
+        return "seed of the config" if found is None else f"seed {found}"
 
     @property
     def num_evaluations(self):
@@ -96,7 +111,7 @@ class Run:
 
     @property
     def total_seconds(self):
-        """Of training, sampling and evaluation together, or None."""
+        """Of its own training, sampling and evaluation together, or None."""
         known = [self.seconds[part] for part in SECONDS if _finite(self.seconds.get(part))]
         return sum(known) or None
 
@@ -150,6 +165,12 @@ class Summary:
     directory: Path
     facts: dict
     runs: tuple[Run, ...]
+
+    def seconds(self, run):
+        """A run's wall time, or None; of one that took another's training with the time of that."""
+        trainer = next((other for other in self.runs if other.name == run.trained_in), None)
+        more = trainer.seconds.get("training") if trainer else None
+        return run.total_seconds + more if run.total_seconds and _finite(more) else run.total_seconds
 
     @functools.cached_property
     def groups(self):
@@ -259,7 +280,7 @@ def _columns(summary):
     for key in metrics:
         header += [key, f"{key}_low", f"{key}_high"]
     header += ["reference", "num_reference", "num_samples", "num_evaluations"]
-    header += ["test_loss", "test_error", "bound", "bound_unit", "bound_bits_per_dim", "bound_standard_error"]
+    header += [*LOSSES, "bound", "bound_unit", "bound_bits_per_dim", "bound_standard_error"]
     header += ["bound_steps", "bound_examples", "num_parameters"]
     header += [*(f"seconds_{part}" for part in SECONDS), "images_per_second"]
     return header, [_row(run, summary.differing, metrics) for run in summary.runs]
@@ -272,17 +293,18 @@ def _row(run, fields, metrics):
     for key in metrics:
         measure = run.measures.get(key)
         row += [None] * 3 if measure is None else [measure.value, measure.low, measure.high]
-    row += [_common(run, "reference"), _common(run, "num_reference"), run.num_samples, run.num_evaluations]
-    row += [evaluation.get("test_loss"), evaluation.get("test_error")]
+    counts = [_common(run, name) for name in ("reference", "num_reference", "num_samples")]
+    row += [*counts[:2], counts[2] or run.num_samples, run.num_evaluations]
+    row += [evaluation.get(name) for name in LOSSES]
     row += [bound.get(name) for name in ("total", "unit", "bits_per_dim", "standard_error", "num_steps")]
     row += [bound.get("num_examples"), evaluation.get("num_parameters")]
     return [*row, *(run.seconds.get(part) for part in SECONDS), run.facts.get("images_per_second")]
 
 
 def _common(run, name):
-    """What its metrics were measured with: each different value once, `a; b`."""
-    values = dict.fromkeys(measure.about.get(name) for measure in run.measures.values() if measure.about)
-    known = [value for value in values if value is not None]
+    """What its metrics were measured with: each different value once, `a; b`; that some take no reference is none."""
+    values = dict.fromkeys(row.get(name) for row in (run.evaluation or {}).get("metrics") or [])
+    known = [value for value in values if value not in (None, 0, "none")]
     return known[0] if len(known) == 1 else "; ".join(map(str, known))
 
 
@@ -332,6 +354,13 @@ def _read_lines(path):
         except (ValueError, KeyError, TypeError):
             continue
     return [found[step] for step in sorted(found)]
+
+
+def _ends(value, standard_error):
+    """(low, high) of its 95 % interval, Nones without a standard error."""
+    if standard_error is None:
+        return None, None
+    return value - 1.959964 * standard_error, value + 1.959964 * standard_error
 
 
 def _finite(value: Any):

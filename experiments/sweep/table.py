@@ -28,7 +28,7 @@ class Terminal:
         """Draws how the tasks stand."""
         width, height = shutil.get_terminal_size()
         rows = [row(task, directory) for task in _fitting(list(tasks), height - 4)]
-        lines = [*_aligned([_HEAD, *rows], width - 1), _counts(tasks)]
+        lines = [*_aligned([_HEAD, *rows], width - 1, _labels([task.run for task in tasks])), _counts(tasks)]
         hidden = len(list(tasks)) - len(rows)
         if hidden:
             lines.insert(-1, f"… and {hidden} more")
@@ -119,13 +119,36 @@ def _fitting(tasks, room):
     return [task for task in tasks if task.run.name in names]
 
 
-def _aligned(rows, width):
-    """Rows as lines of columns; the first column is shortened in its middle where the lines would be too long."""
+def _labels(runs):
+    """{name: label} of all runs, from long to short: names, what they do not share, its last words, its values alone.
+
+    Those in which two runs have the same label are left out.
+    """
+    fields = {field for run in runs for field in run.overrides}
+    fields = {field for field in fields if len({str(run.overrides.get(field)) for run in runs}) > 1}
+    own = {run.name: {field: value for field, value in run.overrides.items() if field in fields} for run in runs}
+    kinds = [
+        {run.name: run.name for run in runs},
+        {name: ",".join(f"{field}={value}" for field, value in set_.items()) for name, set_ in own.items()},
+        {name: ",".join(f"{f.split('.')[-1]}={value}" for f, value in set_.items()) for name, set_ in own.items()},
+        {name: ",".join(map(str, set_.values())) for name, set_ in own.items()},
+    ]
+    return [labels for labels in kinds if len(set(labels.values())) == len(runs)]
+
+
+def _aligned(rows, width, labels):
+    """Rows as lines of columns, the first one under the longest labels that fit.
+
+    Where none do, the shortest are cut in their middle.
+    """
     sizes = [max(len(row[column]) for row in rows) for column in range(1, len(_HEAD))]
-    first = max(min(max(len(row[0]) for row in rows), width - sum(sizes) - 2 * len(sizes)), 8)
+    room = max(width - sum(sizes) - 2 * len(sizes), 8)
+    fitting = (kind for kind in labels if all(len(kind.get(row[0], "")) <= room for row in rows))
+    shown = next(fitting, labels[-1])
+    first = min(max(len(shown.get(row[0], row[0])) for row in rows), room)
     lines = []
     for name, *rest in rows:
-        cells = [_shortened(name, first).ljust(first)]
+        cells = [_shortened(shown.get(name, name), first).ljust(first)]
         cells += [
             cell.ljust(size) if n == 0 else cell.rjust(size)
             for n, (cell, size) in enumerate(zip(rest, sizes, strict=True))

@@ -28,5 +28,11 @@ def test_the_figures_do_not_depend_on_the_batch_size():
         evaluation.loss_per_level(denoiser, data.Dataset(points), times, batch_size=size, num_examples=number)
         for size, number in ((103, 0), (10, 0), (500, 0), (50, 1000))
     ]
+    each = evaluation.error_per_level(denoiser, data.Dataset(points), times, batch_size=10)
+    assert each.shape == (103, 5)
+    np.testing.assert_allclose(each.mean(axis=0), figures[0], rtol=1e-6)
+    np.testing.assert_array_equal(
+        each[:50], evaluation.error_per_level(denoiser, data.Dataset(points), times, batch_size=10, num_examples=50)
+    )
     for other in figures[1:]:
         np.testing.assert_allclose(other, figures[0], rtol=1e-6)

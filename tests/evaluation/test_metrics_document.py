@@ -9,6 +9,7 @@ import numpy as np
 from experiments.settings import Evaluation
 from unified_diffusion.data import SOURCES
 from unified_diffusion.evaluation import FEATURES, feature_extractors
+from unified_diffusion.evaluation.features import spread
 from unified_diffusion.evaluation.sample_metrics import METRICS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
@@ -38,7 +39,7 @@ def test_an_extractor_of_ones_own(tmp_path, monkeypatch):
     train = SOURCES["digits"]("train")
     (extractor,), _ = feature_extractors("my_features:Brightness", train)
     found = extractor.extract(train, 7)
-    images = train.examples[np.arange(7) * 1498 // 7].reshape(7, -1)
+    images = train.examples[spread(train, 7)].reshape(7, -1)
     np.testing.assert_allclose(found.vectors, np.stack([images.mean(axis=1), images.std(axis=1)], axis=1), rtol=1e-12)
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from unified_diffusion.data import Dataset
-from unified_diffusion.evaluation import training_neighbours
+from unified_diffusion.evaluation import random_halves, training_neighbours
 from unified_diffusion.evaluation.nearest import nearest, nearest_of_stream, squared_distances
 
 
@@ -44,7 +44,7 @@ def test_copies_are_seen():
     found = training_neighbours(Dataset(train.examples[copied]), train, test, k=3)
     np.testing.assert_array_equal(found.indices[:, 0], copied)
     np.testing.assert_array_equal(found.distances[:, 0], 0)
-    assert found.share_nearer == 1
+    assert found.share_nearer().value == 1
     near = np.sqrt(np.mean((train.examples[found.indices[4, 1]] - train.examples[copied[4]].astype(float)) ** 2))
     np.testing.assert_allclose(found.distances[4, 1], near, rtol=1e-12)
     assert found.rows.tolist() == list(range(30))
@@ -57,8 +57,19 @@ def test_new_data_are_as_near_as_test_data():
     found = training_neighbours(new, train, test, k=1, limit=400)
     assert len(found.rows) == 400
     # The standard deviation of a rank statistic's share is near sqrt((1 / 300 + 1 / 400) / 12).
-    assert abs(found.share_nearer - 0.5) < 4 * np.sqrt((1 / 300 + 1 / 400) / 12)
-    assert training_neighbours(test, train, test).share_nearer == 0.5
+    assert abs(found.share_nearer().value - 0.5) < 4 * np.sqrt((1 / 300 + 1 / 400) / 12)
+    assert training_neighbours(test, train, test).share_nearer().value == 0.5
+
+
+def test_halves_of_the_share_are_those_of_the_samples():
+    generator = np.random.default_rng(5)
+    train, test, new = (images(generator, count) for count in (50, 30, 20))
+    found = training_neighbours(new, train, test, k=1)
+    halves = random_halves(20, 6)
+    replicates = found.share_nearer(halves).replicates
+    for half, share in zip(halves, replicates, strict=True):
+        pairs = found.distances[half, :1] - found.test
+        np.testing.assert_allclose(share, np.mean((pairs < 0) + (pairs == 0) / 2), rtol=1e-12)
 
 
 def test_points_and_few_of_them():

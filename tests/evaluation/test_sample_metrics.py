@@ -12,6 +12,7 @@ from unified_diffusion.evaluation import (
     kernel_distance,
     precision_recall,
 )
+from unified_diffusion.evaluation.features import spread
 from unified_diffusion.evaluation.sample_metrics import METRICS
 
 
@@ -44,8 +45,8 @@ def test_metrics_over_pairs_are_of_fewer():
     rows = {metric.name: metric for metric in Measure("pixels", 0, pairwise=40).metrics(samples, reference)}
     assert (rows["frechet_distance"].num_samples, rows["frechet_distance"].num_reference) == (60, 80)
     assert (rows["recall"].num_samples, rows["recall"].num_reference) == (40, 40)
-    x = samples.vectors[np.arange(40) * 60 // 40]
-    np.testing.assert_allclose(rows["recall"].value, precision_recall(x, reference.vectors[::2]).recall.value)
+    x, y = samples.vectors[spread(samples.vectors, 40)], reference.vectors[spread(reference.vectors, 40)]
+    np.testing.assert_allclose(rows["recall"].value, precision_recall(x, y).recall.value)
     assert all(metric.low is metric.high is None for metric in rows.values())
 
 
@@ -68,7 +69,7 @@ def test_the_floor():
         ("test against train", "kernel"),
     ]
     itself, halves, _, held_out, _ = (metric for _, metric in rows)
-    assert abs(itself.value) < 1e-12
+    assert itself.value == 0
     assert (itself.num_samples, itself.num_reference) == (101, 101)
     assert (halves.num_samples, halves.num_reference) == (50, 51)
     assert (held_out.num_samples, held_out.num_reference) == (50, 101)
@@ -76,9 +77,37 @@ def test_the_floor():
     assert halves.value > 0.001
 
 
+@pytest.mark.parametrize("order", [np.arange(50_000) % 10, np.sort(np.arange(50_000) % 10)], ids=["turns", "sorted"])
+@pytest.mark.parametrize("count", [1000, 10_000])
+def test_fewer_are_of_all_classes(order, count):
+    """Classes that take turns, as the labels of samples do: even strides of five would meet two of the ten."""
+    rows = spread(order, count)
+    assert np.all(np.diff(rows) > 0)
+    shares = np.bincount(order[rows], minlength=10) / count
+    # The standard deviation of a class's share is sqrt(0.1 * 0.9 / count) at most.
+    np.testing.assert_allclose(shares, 0.1, atol=4 * np.sqrt(0.09 / count))
+    np.testing.assert_array_equal(rows, spread(order, count))
+    np.testing.assert_array_equal(spread(order, 50_000), np.arange(50_000))
+
+
+def test_pairs_are_of_all_classes():
+    """Of ten classes far from each other a fifth of the samples cover all, not the two that every fifth one is of."""
+    generator = np.random.default_rng(2)
+    samples, reference = (
+        100.0 * np.eye(10)[np.arange(count) % 10] + generator.normal(size=(count, 10)) for count in (500, 100)
+    )
+    metrics = Measure("pixels", 0, pairwise=100).metrics(Features(samples), Reference("train", reference))
+    rows = {metric.name: metric for metric in metrics}
+    assert rows["recall"].num_samples == 100
+    assert rows["recall"].value > 0.5
+    assert rows["coverage"].value > 0.5
+
+
 def test_another_softwares_number_keeps_the_width():
-    (row, *_) = Measure("inception", 20).metrics(features(0, 60), Reference("digits train", features(1, 80).vectors))
+    found = Measure("inception", 20).metrics(features(0, 60), Reference("digits train", 1 + features(1, 80).vectors))
+    row = found[0]
+    assert 0 < row.low < row.value < row.high
     moved = row.moved(row.value + 1, num_samples=70)
-    np.testing.assert_allclose([moved.high - moved.value, moved.num_samples], [row.high - row.value, 70])
-    assert moved.low == pytest.approx(max(0, row.low + 1)) or row.low == 0
+    np.testing.assert_allclose([moved.low, moved.value, moved.high], np.array([row.low, row.value, row.high]) + 1)
+    assert moved.num_samples == 70
     assert row.moved(0.0).low == 0

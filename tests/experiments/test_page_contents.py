@@ -9,10 +9,10 @@ import re
 import numpy as np
 import plotly.offline
 import pytest
-from fake_sweep import fake_sweep
+from fake_sweep import fake_sweep, write
 from PIL import Image
 
-from experiments.sweep.figures import POINTS, figures, style, thinned
+from experiments.sweep.figures import POINTS, figures, set_scale, style, thinned
 from experiments.sweep.page import page, write_page
 from experiments.sweep.pictures import first_images, sample_picture
 from experiments.sweep.results import duration
@@ -128,6 +128,124 @@ def test_means_are_over_seeds(tmp_path):
         values = [measure.value for measure in group.measured("classifier.frechet_distance")]
         assert len(values) == 2
         np.testing.assert_allclose(float(cell), np.mean(values), rtol=1e-12)
+
+
+FRECHET = "classifier.frechet_distance"
+
+
+def spoil(directory, name, edit):
+    """Changes a run's eval.json by a function of it."""
+    path = directory / "runs" / name / "eval.json"
+    evaluation = json.loads(path.read_text())
+    edit(evaluation)
+    write(path, evaluation)
+
+
+def clear_winner(directory):
+    """A sweep of two settings, two seeds each, whose Fréchet distances are near 1 and near 50; its runs' names."""
+    names = fake_sweep(directory, {"objective.weighting": ["simple", "vlb"], "seed": [0, 1]})
+    for name, value in zip(names, (1.0, 1.1, 50.0, 50.1), strict=True):
+        ends = {"value": value, "low": value - 0.05, "high": value + 0.05}
+        spoil(directory, name, lambda evaluation, ends=ends: evaluation["metrics"][0].update(ends))
+    return names
+
+
+def bold(directory, key=FRECHET):
+    """Whether each setting's number of a column is bold."""
+    text = page(collect(directory))
+    cells = re.findall(rf'data-column="{re.escape(key)}" data-value="[^"]*"[^>]*>(.*?)</td>', text)
+    assert cells
+    return ["<b>" in cell for cell in cells]
+
+
+def test_a_clear_winner_is_bold_and_nothing_else(tmp_path):
+    names = clear_winner(tmp_path)
+    assert bold(tmp_path) == [True, False]
+    assert bold(tmp_path, "bound") == [False, False]
+    assert bold(tmp_path, "test_error") == [False, False]
+    # As far apart, but two seeds that do not agree.
+    spoil(tmp_path, names[1], lambda evaluation: evaluation["metrics"][0].update(value=30.0, low=29.0, high=31.0))
+    assert bold(tmp_path) == [False, False]
+
+
+@pytest.mark.parametrize("other", [{"num_samples": 40}, {"num_reference": 40}, {"reference": "digits test"}])
+def test_numbers_that_do_not_compare_have_no_winner(tmp_path, other):
+    for name in clear_winner(tmp_path)[2:]:
+        spoil(tmp_path, name, lambda evaluation: evaluation["metrics"][0].update(other))
+    assert bold(tmp_path) == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("other", "comparable"),
+    [({}, True), ({"variance": "learned"}, True), ({"num_steps": 1000}, False), ({"unit": "nats"}, False)],
+)
+def test_bounds_of_different_chains_have_no_winner(tmp_path, other, comparable):
+    """A learned variance is the model's own: its bound is a bound as the others are."""
+    for name in clear_winner(tmp_path)[2:]:
+        spoil(tmp_path, name, lambda evaluation: evaluation["bound"].update(other, total=9.0))
+    assert bold(tmp_path, "bound") == [comparable, False]
+
+
+def test_a_mean_over_fewer_seeds_says_so(tmp_path):
+    names = fake_sweep(tmp_path, GRID, states={1: "running"})
+    found = Page(page(collect(tmp_path)))
+    (cell, *others) = re.findall(rf'data-column="{FRECHET}"[^>]*>(.*?)</td>', found.text)
+    assert "1 of 2 seeds" in cell
+    assert not any("of 2 seeds" in other for other in others)
+    # What one evaluation alone had to say is said with its run.
+    note = "the samples are not all finite numbers"
+    spoil(tmp_path, names[2], lambda evaluation: evaluation["notes"].append(note))
+    found = Page(page(collect(tmp_path)))
+    assert f"{names[2]} : {note}" in found.words
+    assert f"{names[2]} : inception" not in found.words
+
+
+def test_the_floor_is_drawn_under_what_was_measured_against_the_same(tmp_path):
+    names = fake_sweep(tmp_path, GRID)
+
+    def drawn():
+        figure = next(figure for figure in figures(collect(tmp_path)) if figure.name == "metrics")
+        lines = figure.views["classifier: Fréchet distance"]["layout"].get("shapes", [])
+        return [line["x0"] for line in lines], figure.caption
+
+    lines, caption = drawn()
+    assert lines == [6.2]
+    assert "100 of them against 1,498 of digits train, where a run has 100 samples" in caption
+    for name in names:
+        spoil(tmp_path, name, lambda evaluation: [row.update(reference="test") for row in evaluation["metrics"]])
+    lines, caption = drawn()
+    assert lines == []
+    assert "dotted" not in caption
+
+
+def test_a_seed_that_only_some_runs_set_is_named(tmp_path):
+    found = written(tmp_path, [{"a.b": 1, "seed": 3}, {"a.b": 1}, {"a.b": 2}])
+    assert "seed 3" in found.words
+    assert found.data["figures"]["training"]["loss"]["data"][1]["name"].endswith("seed 0")
+
+
+def test_a_shared_training_counts_in_the_wall_time_of_each(tmp_path):
+    fake_sweep(tmp_path, {"sampler.num_steps": [10, 20]}, trained_in={1: 0})
+    path = tmp_path / "runs" / "sampler.num_steps=20" / "run.json"
+    write(path, json.loads(path.read_text()) | {"seconds": {"training": 0.0, "sampling": 8.0, "evaluation": 4.0}})
+    cells = re.findall(r'data-column="seconds" data-value="([^"]*)"[^>]*>(.*?)</td>', page(collect(tmp_path)))
+    assert [float(value) for value, _ in cells] == [72.0, 72.0]
+    assert ["shared training" in cell for _, cell in cells] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.02, 0.5], {"type": "log", "dtick": "D2", "tickformat": "~g"}),
+        ([1e-3, 1.0], {"type": "log", "dtick": 1}),
+        ([1e-14, 1.0], {"type": "log", "dtick": 2}),
+        ([0.0, 1.0], {}),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis(values, ticks):
+    axis = {}
+    set_scale(axis, values)
+    assert axis == ticks
 
 
 def test_runs_that_did_not_finish_are_told_with_their_log(tmp_path):

@@ -67,6 +67,7 @@ def test_the_end_of_training_measures_the_samples(finished):
     assert abs(floor["train with itself"]) < 1e-9
     assert 0 < floor["two halves of train"] < floor["test against train"] < rows["frechet_distance"]["value"]
     near = result["neighbours"]
+    assert 0 <= near["share_nearer_low"] <= near["share_nearer"] <= near["share_nearer_high"] <= 1
     assert near["distance_of_test_median"] < near["distance_median"]
     assert (near["num_samples"], near["num_test"], near["num_train"]) == (30, 299, 1498)
     assert np.ptp(np.asarray(Image.open(finished / near["picture"]))) > 0
@@ -152,6 +153,9 @@ def test_digits_in_the_features_of_the_classifier(tmp_path):
     [
         ({"features": "pixel"}, "'pixels'"),
         ({"features": "classifier,clasifier"}, "'classifier'"),
+        ({"features": "auto,pixels"}, "'auto'"),
+        ({"features": "pixels,none"}, "'none'"),
+        ({"features": "atuo"}, "'auto'"),
         ({"reference": "tset"}, "'test'"),
         ({"bootstrap": -1}, "bootstrap"),
         ({"neighbours": -1}, "neighbours"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from experiments.config import build
 from experiments.experiment import create, outline
 from experiments.sweep.__main__ import main
 from experiments.sweep.plan import check_runs, make_plan
@@ -81,9 +82,14 @@ def test_swap_trains_once_for_each_perturbation():
     assert [run.config["perturbation"]["name"] for run in runs] == ["ddpm"] * 3 + ["ncsn"] * 3
 
 
-def test_swap_samples_with_equal_numbers_of_evaluations():
-    steps = swap.LANGEVIN_LEVELS * swap.STEPS_PER_LEVEL + 1
-    assert steps == swap.STEPS == 100
+@pytest.mark.parametrize("config", CONFIGS)
+def test_swap_samples_with_equal_numbers_of_evaluations(config):
+    """As the samplers that the runs build count them, on the ladders that they sample under."""
+    calls = []
+    for run in plan("swap.py", config).runs:
+        sampler, ladder = (build(name, run.config[name]) for name in ("sampler", "under"))
+        calls.append(sampler.num_evaluations(ladder))
+    assert calls == [swap.STEPS] * 6 == [100] * 6
 
 
 @pytest.mark.slow

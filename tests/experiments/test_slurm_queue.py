@@ -50,7 +50,7 @@ RUNS = [Run(name, {}, {}, {}) for name in "abc"]
 def test_states(slurm, squeue):
     over = ["COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "DEADLINE"]
     alive = ["PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "SIGNALING", "REQUEUED", "CONFIGURING", "STOPPED"]
-    squeue("".join(f"{number}|{state}|None\n" for number, state in enumerate([*over, *alive])))
+    squeue("".join(f"{number}|{state}|None|(null)\n" for number, state in enumerate([*over, *alive])))
     tickets = {state: Ticket(str(number)) for number, state in enumerate([*over, *alive])}
     # A record is forgotten some minutes after the job's end.
     tickets["forgotten"] = Ticket("99")
@@ -58,7 +58,8 @@ def test_states(slurm, squeue):
 
 
 def test_why_a_job_waits(slurm, squeue):
-    squeue("1|PENDING|PartitionNodeLimit\n2|PENDING|None\n3|RUNNING|None\n4|PENDING|Nodes are down, or reserved\n")
+    reasons = ["PENDING|PartitionNodeLimit", "PENDING|None", "RUNNING|None", "PENDING|Nodes are down, or reserved"]
+    squeue("".join(f"{number}|{reason}|(null)\n" for number, reason in enumerate(reasons, 1)))
     tickets = {number: Ticket(number) for number in "1234"}
     slurm.alive(tickets)
     assert [ticket.before for ticket in tickets.values()] == [
@@ -70,11 +71,32 @@ def test_why_a_job_waits(slurm, squeue):
 
 
 def test_jobs_of_an_earlier_sweep(slurm, squeue, tmp_path):
-    squeue("1|RUNNING|None\n2|FAILED|NonZeroExitCode\n3|RUNNING|None\n")
+    squeue("1|RUNNING|None|(null)\n2|FAILED|NonZeroExitCode|(null)\n3|RUNNING|None|(null)\n")
     adopted = slurm.adopt(RUNS)
     assert list(adopted) == ["a"]
     assert adopted["a"].job_id == "1"
     assert adopted["a"].log == tmp_path / "jobs" / "a" / "1_0_log.out"
+
+
+def test_a_job_whose_id_was_not_written_down(slurm, squeue, tmp_path):
+    folder = (tmp_path / "runs").resolve()
+    squeue(f"1|FAILED|None|{folder}/a\n7|RUNNING|None|{folder}/a\n8|FAILED|None|{folder}/b\n9|RUNNING|None|/runs/c\n")
+    assert {name: ticket.job_id for name, ticket in slurm.adopt(RUNS).items()} == {"a": "7"}
+    assert json.loads((tmp_path / "queue.json").read_text())["a"] == "7"
+
+
+def test_a_job_is_submitted_with_its_folder_as_its_comment(slurm, squeue, tmp_path):
+    squeue()
+    for name, line in {"srun": "exit 1", "sbatch": f"cp $1 {tmp_path}/script; echo Submitted batch job 12"}.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    assert slurm.submit(RUNS[2]).job_id == "12"
+    assert f"#SBATCH --comment={tmp_path.resolve()}/runs/c\n" in (tmp_path / "script").read_text()
+    assert json.loads((tmp_path / "queue.json").read_text()) == {"a": "1", "b": "2", "c": "12", "of another sweep": "3"}
+    refusal = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
+    (tmp_path / "bin" / "sbatch").write_text(f"#!/bin/sh\necho '{refusal}' >&2; exit 1\n")
+    with pytest.raises(clusters.Refused, match=f"Slurm does not take the job: {refusal}"):
+        slurm.submit(RUNS[2])
 
 
 def test_a_queue_that_does_not_answer(slurm, squeue):
@@ -88,7 +110,7 @@ def test_a_queue_that_does_not_answer(slurm, squeue):
 
 def test_slurm_is_not_asked_all_the_time(slurm, squeue, monkeypatch):
     monkeypatch.setattr(clusters, "_SECONDS_BETWEEN_QUESTIONS", 1000)
-    asked = squeue("1|FAILED|None\n")
+    asked = squeue("1|FAILED|None|(null)\n")
     assert slurm.alive({"a": Ticket("1")}) == {"a": False}
     # A job that was submitted since is not yet known of, which is not that it has ended.
     assert slurm.alive({"a": Ticket("2")}) == {"a": True}

@@ -36,7 +36,44 @@ def test_a_row_for_each_run_in_the_order_of_the_plan(tmp_path):
     assert float(table[2]["test_loss"]) == evaluation["test_loss"]
     assert (table[2]["reference"], table[2]["num_reference"]) == ("digits train", "1498")
     assert (table[2]["num_samples"], table[2]["num_evaluations"]) == ("100", "50")
+    assert table[2]["test_error_standard_error"] == "0.01"
+    assert table[2]["neighbours.share_nearer_low"] == "0.28"
     assert list(table[0])[-4:] == TIMES
+
+
+def change(directory, name, file, edit):
+    """Changes a run's file by a function of what it holds."""
+    path = directory / "runs" / name / file
+    value = json.loads(path.read_text())
+    edit(value)
+    write(path, value)
+
+
+def test_metrics_over_pairs_name_their_own_counts(tmp_path):
+    names = fake_sweep(tmp_path, GRID)
+
+    def fewer(evaluation):
+        evaluation["metrics"][1] |= {"num_samples": 40, "num_reference": 50}
+
+    change(tmp_path, names[0], "eval.json", fewer)
+    table = rows(summary_csv(collect(tmp_path)))
+    assert (table[0]["reference"], table[0]["num_reference"]) == ("digits train", "1498; 50")
+    assert (table[0]["num_samples"], table[1]["num_samples"]) == ("100; 40", "100")
+
+
+def test_a_seed_that_only_some_runs_set(tmp_path):
+    fake_sweep(tmp_path, [{"a.b": 1, "seed": 3}, {"a.b": 1}, {"a.b": 2}], states={2: "waiting"})
+    found = collect(tmp_path)
+    assert [run.seed for run in found.runs] == ["seed 3", "seed 0", "seed of the config"]
+    assert [len(group.runs) for group in found.groups] == [2, 1]
+
+
+def test_wall_time_has_the_training_that_is_shared(tmp_path):
+    fake_sweep(tmp_path, {"sampler.num_steps": [10, 20]}, trained_in={1: 0})
+    found = collect(tmp_path)
+    assert found.seconds(found.runs[0]) == found.runs[0].total_seconds == 60 + 8 + 4
+    assert found.runs[1].total_seconds == 8 + 4 + found.runs[1].seconds["training"]
+    assert found.seconds(found.runs[1]) == found.runs[1].total_seconds + 60
 
 
 def test_but_for_times_it_says_what_the_settings_say(tmp_path):

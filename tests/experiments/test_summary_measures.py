@@ -53,6 +53,14 @@ def test_a_single_seed_is_judged_by_its_interval():
     assert best([measured(1.0), measured(9.0)], "lower") is None
 
 
+def test_an_interval_that_is_cut_says_what_its_wider_side_says():
+    """Recall of 0.99 ± 0.03 is [0.96, 1]; a share of exactly 1 has no width at all, and no standard error."""
+    assert Measure(0.99, 0.96, 1.0).error == pytest.approx(0.03 / 1.959964)
+    assert Measure(0.01, 0.0, 0.04).error == pytest.approx(0.03 / 1.959964)
+    assert Measure(1.0, 1.0, 1.0).error is None
+    assert best([estimate([Measure(1.0, 1.0, 1.0)]), estimate([Measure(0.5, 0.49, 0.51)])], "higher") is None
+
+
 def test_estimates():
     found = measured(1.0, 3.0)
     assert (found.mean, found.count, found.freedom) == (2.0, 2, 1)

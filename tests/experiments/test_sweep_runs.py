@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -121,6 +123,43 @@ def test_a_changed_command(finished, tmp_path, capsys):
     assert len(np.load(kept / "samples.1.npz")["arr_0"]) == 40
     assert run_json(kept)["attempts"] == 2
     assert (kept / "metrics.jsonl").read_text() == (finished / "runs" / FIRST / "metrics.jsonl").read_text()
+
+
+def test_another_sweep_in_the_folder_shares_what_is_trained_there(finished, tmp_path, capsys):
+    directory = tmp_path / "sweep"
+    shutil.copytree(finished, directory)
+    third = directory / "runs" / "under.name=ddpm"
+    # The run with the checkpoints is not in this sweep; the one that shared its training knows where they are.
+    again = ["--grid=under.name=ncsn,ddpm", GRID[1]]
+    assert sweep(directory, *again) == 0
+    assert run_json(third)["trained_in"] == SECOND
+    assert not (third / "checkpoints").exists()
+    assert single.main(["--mode=eval", f"--workdir={third}"]) == 0
+    # Without them, what to do about it is said.
+    shutil.rmtree(third)
+    shutil.rmtree(directory / "runs" / FIRST / "checkpoints")
+    capsys.readouterr()
+    assert sweep(directory, *again) == 1
+    wanted = directory / "runs" / SECOND / "run.json"
+    assert f"its checkpoints are gone: delete {wanted} and the sweep trains it anew" in capsys.readouterr().err
+    wanted.unlink()
+    assert sweep(directory, *again) == 0
+    assert (directory / "runs" / SECOND / "checkpoints").exists()
+
+
+def test_a_folder_that_another_sweep_is_in(finished, capsys):
+    script = (
+        "import sys, time; from pathlib import Path; from experiments.workdir import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script, str(finished)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        assert sweep(finished, *GRID) == 2
+        assert "is in use by another sweep" in capsys.readouterr().err
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_a_folder_of_a_single_run(finished, capsys):

@@ -9,10 +9,13 @@ import signal
 import pytest
 
 from experiments.sweep import record as records
+from experiments.sweep.clusters import Refused
 from experiments.sweep.jobs import Run
-from experiments.sweep.schedule import Schedule
+from experiments.sweep.plan import run_name
+from experiments.sweep.schedule import Schedule, Task
 from experiments.sweep.table import Lines, Terminal
 from experiments.workdir import write_json
+from unified_diffusion.errors import UserError
 
 CONFIG = {"seed": 0, "training": {"steps": 10, "batch_size": 2}}
 
@@ -33,7 +36,7 @@ class Scripted:
 
     def __init__(self, directory, capacity=9, **scripts):
         self.directory, self.capacity, self.scripts = directory, capacity, scripts
-        self.submitted, self.most, self.stopped = [], 0, False
+        self.submitted, self.most, self.stopped, self.refuses = [], 0, False, []
 
     open = staticmethod(contextlib.nullcontext)
 
@@ -41,6 +44,8 @@ class Scripted:
         return {}
 
     def submit(self, run):
+        if self.refuses:
+            raise Refused(f"no more than {self.refuses.pop()} jobs")
         self.submitted.append(run.name)
         log = self.directory / f"{run.name}.log"
         log.write_text("first line\nlast words\n")
@@ -63,6 +68,11 @@ class Scripted:
         record = records.read_record(folder)
         if how == "dies":
             records.write_record(folder, record | {"state": "running"})
+        elif how == "loses":
+            records.write_record(folder, record | {"state": "finished"})
+        elif how == "refused from now on":
+            self._end(name, "finished")
+            self.refuses = ["3"] * 99
         elif how == "ctrl-c":
             records.write_record(folder, record | {"state": "interrupted"})
             os.kill(os.getpid(), signal.SIGINT)
@@ -103,6 +113,38 @@ def test_a_failed_run_is_tried_once_more(tmp_path):
     assert "once: attempt 1 failed (oh no), running\n" in printed
     assert "dead: failed (last words)\n" in printed
     assert published[-1] == states(schedule)
+
+
+def test_what_says_that_it_has_finished_and_has_not(tmp_path):
+    schedule, *_ = carry_out(tmp_path, a=["loses", "loses"], b=["loses", "finished"])
+    assert states(schedule) == {"a": "failed", "b": "finished"}
+    assert "not all that it left is there" in schedule.tasks["a"].error
+    assert records.read_record(tmp_path / "runs" / "a")["state"] == "failed"
+
+
+def test_jobs_that_are_refused_are_tried_again_while_others_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.sweep.schedule._SECONDS_AFTER_A_REFUSAL", 0)
+    submit = Scripted.submit
+
+    def busy(self, run):
+        if len([name for name in self.submitted if self.scripts[name]]) >= 2:
+            raise Refused("no more than 2 jobs")
+        return submit(self, run)
+
+    monkeypatch.setattr(Scripted, "submit", busy)
+    schedule, cluster, _, printed, _ = carry_out(tmp_path, **{name: ["finished"] for name in "abcde"})
+    assert set(states(schedule).values()) == {"finished"}
+    assert cluster.most == 2
+    assert all(task.attempts == 1 for task in schedule.tasks.values())
+    assert printed.count("no more than 2 jobs; tried again while other runs are going on\n") == 1
+
+
+def test_jobs_that_are_refused_when_none_runs_are_named(tmp_path):
+    with pytest.raises(UserError) as refused:
+        carry_out(tmp_path, capacity=1, a=["refused from now on"], b=[], c=[])
+    assert str(refused.value).startswith("no more than 3 jobs. Not started: b, c; the same command goes on with them.")
+    assert "--jobs=N" in str(refused.value)
+    assert records.read_record(tmp_path / "runs" / "b")["state"] == "waiting"
 
 
 def test_no_more_at_a_time_than_there_is_room_for(tmp_path):
@@ -171,3 +213,25 @@ def test_the_table_on_a_terminal(tmp_path, monkeypatch):
     table.show(schedule.tasks.values(), tmp_path / "runs")
     # Drawn over the lines before: up by as many as there were.
     assert f"\x1b[{first.count(chr(10))}F" in stream.getvalue()[len(first) :]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (120, "objective.weighting={},perturbation.name=ddpm,seed={}"),
+        (80, "objective.weighting={},seed={}"),
+        (64, "weighting={},seed={}"),
+        (50, "{},{}"),
+    ],
+)
+def test_names_that_are_too_long_show_what_differs(columns, expected, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    values = [(weighting, seed) for weighting in ("simple", "vlb") for seed in (0, 1)]
+    tasks = []
+    for weighting, seed in values:
+        own = {"objective.weighting": weighting, "perturbation.name": "ddpm", "seed": seed}
+        tasks.append(Task(Run(run_name(own), own, CONFIG, {})))
+    stream = io.StringIO()
+    Terminal(stream).show(tasks, tmp_path / "runs")
+    rows = [line.removeprefix("\x1b[2K").split()[0] for line in stream.getvalue().splitlines()[1:5]]
+    assert rows == [expected.format(*pair) for pair in values]

@@ -20,6 +20,15 @@ def test_cores(jobs, cores, expected, monkeypatch, tmp_path):
     assert clusters.Local(tmp_path, {}, jobs, 0)._cores == expected
 
 
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [("", []), ("-1", []), ("0, 1", ["0", "1"]), ("2,-1,0", ["2"]), ("GPU-8f2e,GPU-11aa", ["GPU-8f2e", "GPU-11aa"])],
+)
+def test_the_gpus_that_cuda_is_told_of(named, expected, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert clusters.visible_gpus() == expected
+
+
 def test_gpus(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
 

@@ -6,7 +6,7 @@ from unified_diffusion.evaluation.fisher import FisherDivergence, fisher_diverge
 from unified_diffusion.evaluation.frechet import frechet_distance, gaussian_frechet, gaussian_moments, moments
 from unified_diffusion.evaluation.inception_score import inception_score
 from unified_diffusion.evaluation.kernel import kernel_distance
-from unified_diffusion.evaluation.levels import loss_per_level
+from unified_diffusion.evaluation.levels import error_per_level, loss_per_level
 from unified_diffusion.evaluation.manifold import density_coverage, precision_recall
 from unified_diffusion.evaluation.memorisation import TrainingNeighbours, training_neighbours
 from unified_diffusion.evaluation.resampling import Estimate, interval, random_halves
@@ -26,6 +26,7 @@ __all__ = [
     "Unavailable",
     "dataset_bound",
     "density_coverage",
+    "error_per_level",
     "feature_extractors",
     "fisher_divergence",
     "frechet_distance",

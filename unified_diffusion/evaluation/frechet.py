@@ -56,11 +56,14 @@ def gaussian_frechet(first: Moments, second: Moments) -> float:
     """‖m1 - m2‖² + tr(C1 + C2 - 2 (C1 C2)^½), the squared 2-Wasserstein distance of two Gaussians.
 
     With roots C = R Rᵀ the last trace is the sum of the singular values of R1ᵀ R2, which need no inverse: covariances
-    may be singular, and no accuracy is lost to the root of a rounded zero. Dowson & Landau 1982; Heusel et al. 2017.
+    may be singular, and no accuracy is lost to the root of a rounded zero. What may be rounding of the traces is 0.
+    Dowson & Landau 1982; Heusel et al. 2017.
     """
     overlap = np.linalg.svd(first.root.T @ second.root, compute_uv=False).sum()
     traces = np.sum(first.root**2) + np.sum(second.root**2)
-    return float(np.sum((first.mean - second.mean) ** 2) + traces - 2 * overlap)
+    distance = np.sum((first.mean - second.mean) ** 2) + traces - 2 * overlap
+    rounding = np.finfo(np.float64).eps * len(first.mean) * traces
+    return float(distance) if distance > rounding else 0.0
 
 
 def frechet_distance(

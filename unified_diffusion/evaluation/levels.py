@@ -15,6 +15,15 @@ from unified_diffusion.keys import named_key
 def loss_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, seed=0, conditional=False):
     """The mean squared error in eps at each of `times`, over a dataset: `[len(times)]`, float64.
 
+    The mean over examples of `error_per_level`, whose arguments it takes.
+    """
+    options = {"batch_size": batch_size, "num_examples": num_examples, "seed": seed, "conditional": conditional}
+    return error_per_level(denoiser, dataset, times, **options).mean(axis=0)
+
+
+def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, seed=0, conditional=False):
+    """The squared error in eps of each example at each of `times`, its dimensions' mean: `[examples, len(times)]`.
+
     The noise of an example at a level is drawn from (seed, example, level) alone: two models are measured on the same.
 
     Args:
@@ -24,7 +33,7 @@ def loss_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, 
     """
     key = named_key(seed, "loss per level")
     count = min(num_examples or len(dataset), len(dataset))
-    totals = np.zeros(len(times))
+    found = np.zeros((count, len(times)))
     bar = tqdm(total=count * len(times), unit="image", desc="evaluating", disable=not sys.stderr.isatty())
     with bar:
         for start in range(0, count, batch_size):
@@ -35,9 +44,9 @@ def loss_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, 
             x0 = data.to_model(batch["x0"])
             for index, t in enumerate(times):
                 errors = _errors(denoiser, x0, label, jnp.int32(t), key, jnp.asarray(padded))
-                totals[index] += np.sum(np.asarray(errors, np.float64)[: len(rows)])
+                found[rows, index] = np.asarray(errors)[: len(rows)]
                 bar.update(len(rows))
-    return totals / count
+    return found
 
 
 @jax.jit

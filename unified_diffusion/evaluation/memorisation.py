@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from unified_diffusion.data import epoch
 from unified_diffusion.evaluation.features import spread
 from unified_diffusion.evaluation.nearest import nearest_of_stream
+from unified_diffusion.evaluation.resampling import Estimate
 
 
 class TrainingNeighbours(NamedTuple):
@@ -27,8 +28,7 @@ class TrainingNeighbours(NamedTuple):
     distances: Float[np.ndarray, "n k"]
     test: Float[np.ndarray, " m"]
 
-    @property
-    def share_nearer(self):
+    def share_nearer(self, halves: Bool[np.ndarray, "replicates n"] | None = None) -> Estimate:
         """How often a sample is nearer to its training example than a held-out one to its own, ties counting half.
 
         ½ if samples are as new as held-out data, 1 if all are copies. After Meehan et al. 2020, section 3.
@@ -36,11 +36,13 @@ class TrainingNeighbours(NamedTuple):
         order = np.sort(self.test)
         nearer = len(order) - np.searchsorted(order, self.distances[:, 0], side="right")
         ties = len(order) - np.searchsorted(order, self.distances[:, 0], side="left") - nearer
-        return float(np.mean(nearer + ties / 2) / len(order))
+        shares = (nearer + ties / 2) / len(order)
+        halves = np.zeros((0, len(shares)), bool) if halves is None else halves
+        return Estimate(float(np.mean(shares)), halves @ shares / halves.sum(axis=1))
 
 
 def training_neighbours(samples, train, test, k=5, limit=1000) -> TrainingNeighbours:
-    """The k training examples nearest to each of `limit` samples and test examples, spread evenly over all.
+    """The k training examples nearest to each of `limit` samples and `limit` test examples, taken by `spread`.
 
     Args:
         samples, train, test: data sets, in memory or streamed.

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from unified_diffusion.evaluation.features import Features
+from unified_diffusion.evaluation.features import Features, spread
 from unified_diffusion.evaluation.frechet import frechet_distance, moments
 from unified_diffusion.evaluation.inception_score import inception_score
 from unified_diffusion.evaluation.kernel import kernel_distance
@@ -129,10 +129,8 @@ class Measure:
         return random_halves(len(vectors), self.replicates, self.seed)
 
     def _few(self, vectors):
-        """As many as may be paired, spread evenly over all."""
-        if not self.pairwise or len(vectors) <= self.pairwise:
-            return vectors
-        return vectors[np.arange(self.pairwise) * len(vectors) // self.pairwise]
+        """As many as may be paired."""
+        return vectors[spread(vectors, self.pairwise or None)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a feature extractor is: images, or points, to the vectors whose distances stand for likeness."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +43,7 @@ class FeatureExtractor(abc.ABC):
 
     @abc.abstractmethod
     def extract(self, dataset: Dataset | StreamedDataset, count: int | None = None) -> Features:
-        """The features of `count` examples spread evenly over a data set, or of all of them, in its order."""
+        """The features of `count` examples, those that `spread` takes, or of all of them, in the data set's order."""
 
     def accuracy(self, features: Features) -> float | None:
         """The share of labelled examples that are told right; None for a network that knows other classes, or none."""
@@ -54,11 +54,14 @@ class FeatureExtractor(abc.ABC):
         return {}
 
 
-def spread(dataset: Dataset | StreamedDataset, count: int | None) -> Shaped[np.ndarray, " rows"]:
-    """The rows of `count` examples spread evenly over a data set; all of them for None or too many."""
+def spread(dataset: Sized, count: int | None) -> Shaped[np.ndarray, " rows"]:
+    """The rows of `count` examples, in order; all of them for None or too many.
+
+    They are drawn at random, the same ones each time: even strides would meet classes that take turns in a few only.
+    """
     if count is None or count >= len(dataset):
         return np.arange(len(dataset))
-    return np.arange(count) * len(dataset) // count
+    return np.sort(np.random.Generator(np.random.Philox(0)).permutation(len(dataset))[:count])
 
 
 def in_batches(

@@ -67,7 +67,7 @@ class Inception(FeatureExtractor):
             )
             # The samples' features are of this run alone: they need not stay in the cache as the reference's do.
             for path in keywords["cache_root"].glob(f"{keywords['input1_cache_name']}-*"):
-                path.unlink()
+                path.unlink(missing_ok=True)  # another process may have measured the same samples
         return {name: float(numbers[key]) for name, key in NUMBERS.items()}
 
     def _keywords(self, first, first_count, second=None, second_count=None):

@@ -138,19 +138,21 @@ def measure_training(experiment, batch, mesh, steps, rounds):
 def measure_sampling(experiment, batch, mesh, steps, rounds):
     """Network evaluations and images a second of the sampler's scanned loop, and its time over plain forward passes."""
     denoiser = jax.device_put(experiment.model.denoiser(experiment.params), replicated(mesh))
-    process, sampler, size = denoiser.perturbation, experiment.sampler, len(batch["x0"])
+    sampler, size = experiment.sampler, len(batch["x0"])
+    denoiser = denoiser.under(sampler.process(denoiser.perturbation))
+    process = denoiser.perturbation
     if experiment.model.conditional:
         denoiser = denoiser.given(jax.device_put(jnp.asarray(batch["label"]), batch_sharding(mesh)))
     x = jax.device_put(jnp.zeros((size, *experiment.shape), jnp.float32), batch_sharding(mesh))
     keys = jax.device_put(jax.random.split(named_key(0, "benchmark"), size), batch_sharding(mesh))
-    rows = tuple(jnp.asarray(row[:steps]) for row in sampler.schedule(process))
+    rows = tuple(jnp.asarray(row[:steps]) for row in sampler.rows(process))
     taken = len(rows[0])
 
     def loop(denoiser, x, keys):
         return jax.lax.scan(lambda x, row: (sampler.step(denoiser, x, *row, keys), None), x, rows)[0]
 
     def forward(denoiser, x, keys):
-        return denoiser(x, jnp.int32(process.num_steps)).x0
+        return denoiser(x, jnp.asarray(process.times[-1])).x0
 
     flops = jax.jit(forward).lower(denoiser, x, keys).cost_analysis()["flops"]
     looped, compile_seconds = compile_timed(jax.jit(loop), denoiser, x, keys)

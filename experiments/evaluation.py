@@ -28,7 +28,8 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
     """
     settings, process = experiment.evaluation, denoiser.perturbation
     number = min(settings.num_levels or process.num_steps, process.num_steps)
-    times = np.unique(np.rint(np.linspace(1, process.num_steps, number)).astype(np.int32))
+    numbers = np.unique(np.rint(np.linspace(1, process.num_steps, number)).astype(np.int32))
+    times = process.times[numbers - 1]
     of_examples = error_per_level(
         denoiser,
         dataset,
@@ -141,7 +142,7 @@ def _effective_weights(experiment, process, times):
         weights = experiment.objective.effective_weight(process, experiment.objective_state)[1]
     except UserError:
         return [None] * len(times)
-    return np.asarray(weights, np.float64)[times - 1]
+    return np.asarray(weights, np.float64)[process.level_number(times) - 1]
 
 
 def _standard_error(values):

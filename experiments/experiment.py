@@ -130,7 +130,7 @@ def create(config, facts, initialise=initialise):
         evaluation=build("evaluation", config["evaluation"]),
         seed=config["seed"],
     )
-    experiment.sampler.schedule(experiment.sampled_under)
+    experiment.sampler.rows(experiment.sampled_under)
     if experiment.weighting is not None:
         experiment.weighting(model.perturbation, 1)
     if len(shape) != 3 and getattr(experiment.objective, "discretized", False):
@@ -158,7 +158,7 @@ def _rehearse(experiment, batch_size=2):
     model, sampler = experiment.model, experiment.sampler
     x = jax.ShapeDtypeStruct((batch_size, *experiment.shape), jnp.float32)
     label = jax.ShapeDtypeStruct((batch_size,), jnp.int32) if model.conditional else None
-    row = [column[0] for column in sampler.schedule(experiment.sampled_under)]
+    row = [column[0] for column in sampler.rows(experiment.sampled_under)]
 
     def loss(params, key, x, label, state):
         remembers = {} if state is None else {"state": state}
@@ -166,7 +166,10 @@ def _rehearse(experiment, batch_size=2):
         return values, experiment.objective.update(state, metrics) if remembers else None
 
     def step(params, keys, x, label):
-        return sampler.step(experiment.for_sampling(model.denoiser(params)).given(label), x, *row, keys)
+        denoiser = experiment.for_sampling(model.denoiser(params)).given(label)
+        denoiser = denoiser.under(sampler.process(denoiser.perturbation))
+        state = (x, sampler.history(x)) if hasattr(sampler, "history") else x
+        return sampler.step(denoiser, state, *row, keys)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))

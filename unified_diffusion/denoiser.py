@@ -21,8 +21,8 @@ class Prediction(NamedTuple):
 
     x0 = E[x_0 | x_t]; eps = (x_t - alpha x0) / sigma; score = -eps / sigma, the gradient of log q(x_t) with respect to
     x_t. Where the network predicts the reverse step's variance, log_variance is its logarithm for the step from t to
-    t - 1, and variance_fraction how far that lies from the smallest choice (0) to the largest (1), from which a longer
-    step's follows (`reverse.reverse_log_variance`); otherwise both are None.
+    the level below, and variance_fraction how far that lies from the smallest choice (0) to the largest (1), from which
+    a longer step's follows (`reverse.reverse_log_variance`); otherwise both are None.
     """
 
     x0: Float[Array, " b *d"]
@@ -114,7 +114,7 @@ class Denoiser:
         t: Time,
         label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
     ) -> Prediction:
-        """What the network makes of `x_t` `[B, ...]` at level `t` >= 1, one integer or one per example `[B]`."""
+        """What the network makes of `x_t` `[B, ...]` at level `t` above 0, one number or one per example `[B]`."""
         x_t = jnp.asarray(x_t)
         t = (jnp if isinstance(t, jax.Array) else np).broadcast_to(t, x_t.shape[:1])
         label = self.label if label is None else label
@@ -140,7 +140,7 @@ class Denoiser:
 
     def _read(self, x_t, t, label):
         process = self.perturbation
-        at = Reading(x_t, process.alpha(t), process.sigma(t), *process.posterior_coefficients(t - 1, t))
+        at = Reading(x_t, process.alpha(t), process.sigma(t), *process.posterior_coefficients(process.below(t), t))
         return self._apply(at, process.noise_label(t), label)
 
     def _read_native(self, x_t, t, label):
@@ -148,12 +148,12 @@ class Denoiser:
         log_snr = outer.log_snr(t)
         time = native.levels.time_of(log_snr)
         if self.prediction == "mean" or getattr(self.network, "integer_labels", False):
-            time = jnp.rint(time).astype(jnp.int32)
-        nearest = jnp.clip(log_snr, native.log_snr(native.num_steps), native.log_snr(1))
+            time = native.levels.nearest(time)
+        nearest = jnp.clip(log_snr, native.log_snr(native.times[-1]), native.log_snr(native.times[0]))
         alpha, sigma = native.scales(nearest)
         scale = jnp.minimum(alpha / outer.alpha(t), sigma / outer.sigma(t))
-        step = jnp.rint(time).astype(jnp.int32)
-        at = Reading(expand(scale, x_t) * x_t, alpha, sigma, *native.posterior_coefficients(step - 1, step))
+        step = native.levels.nearest(time)
+        at = Reading(expand(scale, x_t) * x_t, alpha, sigma, *native.posterior_coefficients(native.below(step), step))
         x0, eps, fraction = self._apply(at, native.noise_label(time), label)
         # Beyond the ladder's ends x0 is what holds: a bounded picture, whatever the noise.
         outside = expand(nearest != log_snr, x_t)
@@ -181,11 +181,11 @@ class Denoiser:
         return output, (1 + v) / 2
 
     def _log_variance(self, fraction, t):
-        """fraction log(large) + (1 - fraction) log(small), of the step from t to t - 1 of the outer ladder."""
+        """fraction log(large) + (1 - fraction) log(small), of the step one level down the outer ladder."""
         if fraction is None:
             return None
         small, large = (
-            expand(jnp.log(self.perturbation.reverse_variance(t - 1, t, choice)), fraction)
+            expand(jnp.log(self.perturbation.reverse_variance(self.perturbation.below(t), t, choice)), fraction)
             for choice in ("small", "large")
         )
         return small + fraction * (large - small)

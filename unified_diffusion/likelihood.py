@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Real
 
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.gaussian import bits_per_dim
@@ -25,7 +25,7 @@ class Bound(NamedTuple):
         diffusion: L_{t-1}, KL(q(x_s | x_t, x0) || p(x_s | x_t)), `[B, T]`.
         reconstruction: L_0, -log p(x0 | x_t) of the last step, `[B]`.
         total: their sum, `[B]`.
-        t: the level that each column steps down from, int32 `[T]`.
+        t: the level that each column steps down from, `[T]`.
         x0_error: mean squared error of x0_hat at that level, in data units, `[B, T]`: the distortion of what is known
             of x0 once x_t has been sent. Ho et al. 2020, section 4.3.
     """
@@ -34,7 +34,7 @@ class Bound(NamedTuple):
     diffusion: Float[Array, " b t"]
     reconstruction: Float[Array, " b"]
     total: Float[Array, " b"]
-    t: Int[np.ndarray, " t"]
+    t: Real[np.ndarray, " t"]
     x0_error: Float[Array, " b t"]
 
 
@@ -58,7 +58,7 @@ def variational_bound(
         denoiser: the model, and the perturbation that is its chain.
         x0: data; of 256 grey levels k / 127.5 - 1 if `discretized`.
         key: one key, or one per example `[B]`: an example's terms then depend on its own key alone, whatever the batch.
-            The noise at level t is drawn from fold_in(key, t), in a chain of any length.
+            The noise at a level is drawn from fold_in(key, its number), in a chain of any length.
         label: class labels `[B]` for a conditional network.
         variance: of the reverse step, "large", "small" or "learned"; None is "learned" where the network learned it,
             and else "large". The last step's small one, which would be 0, is that of the chain's second-last step.
@@ -78,7 +78,7 @@ def variational_bound(
     times = process.timesteps(num_steps or process.num_steps)
     keys = key if key.ndim else jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(len(x0)))
     denoiser = denoiser if label is None else denoiser.given(jnp.asarray(label))
-    rising = times[::-1]
+    rising = times[::-1].astype(np.int32 if np.issubdtype(times.dtype, np.integer) else np.float32)
     pieces = []
     for s, t in zip(*(_cut(part, progress is not None) for part in (rising[:-1], rising[1:])), strict=True):
         pieces.append(_terms(denoiser, x0, keys, (s, t), variance, clip_x0, discretized, second_step(times)))
@@ -99,7 +99,8 @@ def _terms(denoiser, x0, keys, steps, variance, clip_x0, discretized, second):
 
     def body(_, step):
         s, t = step
-        noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, t), x0.shape[1:]))(keys)
+        number = process.level_number(t)
+        noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), x0.shape[1:]))(keys)
         prediction = denoiser(process.perturb(x0, t, noise), t)
         if clip_x0:
             prediction = prediction._replace(x0=jnp.clip(prediction.x0, -1, 1))

@@ -26,7 +26,7 @@ def check_variance(denoiser, variance, who):
 
 def second_step(times):
     """The step (s, t) before a chain's last one, of its decreasing times `[steps + 1]`; None in a chain of one step."""
-    return (int(times[-2]), int(times[-3])) if len(times) > 2 else None
+    return (times[-2].item(), times[-3].item()) if len(times) > 2 else None
 
 
 def log_variances(perturbation, s, t, second):

@@ -22,7 +22,7 @@ def history(losses, count=None):
     """The state in which every level has seen these losses `[num_steps, history]`."""
     losses = jnp.asarray(losses, jnp.float32)
     count = losses.shape[1] if count is None else count
-    return LossHistory(losses, jnp.full(len(losses), count, jnp.int32))
+    return LossHistory(losses, jnp.full(len(losses), count, jnp.int32), jnp.arange(1, len(losses) + 1))
 
 
 def draw(name, process=None, batch_size=50_000, state=None, seed=0, **options):

@@ -80,7 +80,7 @@ def test_effective_weight_integrates_to_the_mean_weight(sampler):
     state = None
     if sampler == "importance":
         losses = jnp.tile(jnp.arange(1.0, 11.0)[:, None], 10)
-        state = LossHistory(losses, jnp.full(10, 10))
+        state = LossHistory(losses, jnp.full(10, 10), jnp.arange(1, 11))
     log_snr, effective = objective.effective_weight(process, state)
     t = np.arange(1, 11)
     np.testing.assert_array_equal(log_snr, process.log_snr(t))
@@ -132,7 +132,7 @@ def test_importance_multiplies_the_loss_and_remembers_it_without():
     process = NCSN()
     objective = Denoising(weighting="dsm", time_sampler="importance")
     losses = jnp.tile(jnp.geomspace(1.0, 0.01, 10)[:, None], 10)
-    state = LossHistory(losses, jnp.full(10, 10))
+    state = LossHistory(losses, jnp.full(10, 10), jnp.arange(1, 11))
     p = np.asarray(objective._time_sampler.probabilities(process, state))
     loss, metrics = objective(Denoiser(network, process), X0, jax.random.key(0), None, state)
     t = np.asarray(metrics["t"])

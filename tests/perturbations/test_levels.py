@@ -104,7 +104,7 @@ def test_times_between_levels_interpolate_the_log_snr(name):
     # A rounded log-SNR moves t by rounding / slope, a rounded t by a rounding of itself.
     atol = np.max(np.abs(between) * 2**-23 / (low - high)) + process.num_steps * 2**-23
     np.testing.assert_allclose(process.levels.time_of(between), np.asarray(t) + 0.25, atol=atol, rtol=0)
-    np.testing.assert_allclose(process.levels.log_snr_between(t + 0.25), between, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(process.label_log_snr(t - 1 + 0.25), between, rtol=1e-5, atol=1e-5)
     outside = process.levels.time_of(jnp.array([1e3, -1e3]))
     np.testing.assert_array_equal(outside, [1, process.num_steps])
 

@@ -98,9 +98,9 @@ def test_noise_is_fresh_in_every_step_and_not_the_priors():
     drawn = []
 
     class Recording(AnnealedLangevin):
-        def step(self, denoiser, x, t, s, size, noise, key):
+        def step(self, denoiser, x, s, t, size, noise, key):
             drawn.append(jax.random.key_data(key))
-            return super().step(denoiser, x, t, s, size, noise, key)
+            return super().step(denoiser, x, s, t, size, noise, key)
 
     with jax.disable_jit():
         Recording(steps_per_level=2, denoise=False)(Denoiser(lambda x, *_, **__: x, process), jax.random.key(0), (2, 1))

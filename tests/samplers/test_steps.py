@@ -91,10 +91,10 @@ def test_one_langevin_step_has_the_whole_score_and_the_root_of_two(process):
     alphas, sigmas = process.levels.alphas, process.levels.sigmas
     rows = list(zip(*sampler.schedule(process), strict=True))
     for number in (0, 1, 5, len(rows) - 2):
-        t, s, size, noise = rows[number]
+        s, t, size, noise = rows[number]
         a = 0.3 * sigmas[t] ** 2
         exact = alphas[s] / alphas[t] * (x + a * (2 * x + 1) + np.sqrt(2 * a) * z)
-        stepped = sampler.step(denoiser, jnp.asarray(x, jnp.float32), t, s, size, noise, keys(8))
+        stepped = sampler.step(denoiser, jnp.asarray(x, jnp.float32), s, t, size, noise, keys(8))
         np.testing.assert_allclose(stepped, exact, rtol=2e-6, atol=2e-6)
     # Tweedie, without noise, at the cleanest level: (x + sigma² score) / alpha
     stepped = sampler.step(denoiser, jnp.asarray(x, jnp.float32), *rows[-1], keys(8))
@@ -103,7 +103,7 @@ def test_one_langevin_step_has_the_whole_score_and_the_root_of_two(process):
 
 @pytest.mark.parametrize("denoise", [True, False])
 def test_the_langevin_schedule(denoise):
-    t, s, size, noise = AnnealedLangevin(steps_per_level=3, step_size=0.2, denoise=denoise).schedule(NCSN(4))
+    s, t, size, noise = AnnealedLangevin(steps_per_level=3, step_size=0.2, denoise=denoise).schedule(NCSN(4))
     np.testing.assert_array_equal(t, [4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1] + [1] * denoise)
     np.testing.assert_array_equal(s, [4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1] + [1] * denoise + [0])
     np.testing.assert_allclose(size, [0.2] * 12 + [1.0] * denoise, rtol=1e-6)

@@ -93,7 +93,7 @@ def dataset_bound(
         total=total.mean(),
         standard_error=total.std(ddof=1) / np.sqrt(count) if count > 1 else 0.0,
         num_examples=count,
-        t=np.asarray(bounds[0].t, int),
+        t=denoiser.perturbation.timesteps(steps)[:-1][::-1],
         per_level=per_level,
         rate=prior.mean() + noisier,
         distortion=np.sqrt(x0_error.mean(0)),

@@ -35,7 +35,7 @@ def fisher_divergence(denoiser, mixture, times, *, num_samples=10_000, batch_siz
     Args:
         denoiser: the model.
         mixture: the data's `analytic.GaussianMixture`.
-        times: integer levels t >= 1.
+        times: levels t above 0.
         num_samples: x_t a level, rounded up to whole batches.
         batch_size: how many at once.
         seed: of the draws.
@@ -49,9 +49,10 @@ def fisher_divergence(denoiser, mixture, times, *, num_samples=10_000, batch_siz
     bar = tqdm(total=squares.size, unit="point", desc="Fisher divergence", disable=not sys.stderr.isatty())
     with bar:
         for row, t in zip(squares, times, strict=True):
+            level_key = jax.random.fold_in(key, denoiser.perturbation.level_number(t))
             for number in range(batches):
-                batch_key = jax.random.fold_in(jax.random.fold_in(key, t), number)
-                row[number] = _squares(denoiser, mixture, jnp.int32(t), batch_key, batch_size)
+                batch_key = jax.random.fold_in(level_key, number)
+                row[number] = _squares(denoiser, mixture, jnp.asarray(t), batch_key, batch_size)
                 bar.update(batch_size)
     squares = squares.reshape(len(times), -1)
     scaled = squares.mean(axis=1) / 2

@@ -29,7 +29,7 @@ def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0,
     Args:
         denoiser: the model, under the perturbation whose levels are measured.
         dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
-        times: integer levels t >= 1.
+        times: levels t above 0.
     """
     key = named_key(seed, "loss per level")
     count = min(num_examples or len(dataset), len(dataset))
@@ -43,7 +43,7 @@ def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0,
             label = jnp.asarray(batch["label"]) if conditional else None
             x0 = data.to_model(batch["x0"])
             for index, t in enumerate(times):
-                errors = _errors(denoiser, x0, label, jnp.int32(t), key, jnp.asarray(padded))
+                errors = _errors(denoiser, x0, label, jnp.asarray(t), key, jnp.asarray(padded))
                 found[rows, index] = np.asarray(errors)[: len(rows)]
                 bar.update(len(rows))
     return found
@@ -52,7 +52,7 @@ def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0,
 @jax.jit
 def _errors(denoiser, x0, label, t, key, rows):
     """Mean squared error in eps of each example, at level t."""
-    level_key = jax.random.fold_in(key, t)
+    level_key = jax.random.fold_in(key, denoiser.perturbation.level_number(t))
     keys = jax.vmap(functools.partial(jax.random.fold_in, level_key))(rows)
     noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:]))(keys)
     eps = denoiser(denoiser.perturbation.perturb(x0, t, noise), t, label).eps

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from unified_diffusion.objectives.time_samplers import TimeSampler, time_sampler
@@ -55,12 +54,12 @@ class WeightedLevels:
         weight = self._weighting(perturbation, t)
         if not self.normalize:
             return weight
-        return weight / jnp.mean(self._weighting(perturbation, np.arange(1, perturbation.num_steps + 1)))
+        return weight / jnp.mean(self._weighting(perturbation, perturbation.times))
 
     def effective_weight(
         self, perturbation: Perturbation, state: Any = None
     ) -> tuple[Float[Array, " steps"], Float[Array, " steps"]]:
-        """(lambda, w(t) p(t) / |dlambda/dt|) at t = 1 … num_steps: what the error is integrated over lambda with.
+        """(lambda, w(t) p(t) / |dlambda/dt|) at the levels `times`: what the error is integrated over lambda with.
 
         lambda is the log-SNR. p is the levels' probability, or uniform where the time sampler makes up for it. Two
         objectives, on whatever ladders, ask for the same where this is the same. Kingma & Gao 2023, section 3.
@@ -68,10 +67,10 @@ class WeightedLevels:
         Raises:
             UserError: a function as time sampler, whose probabilities are not known, or a ladder of a single level.
         """
-        t = np.arange(1, perturbation.num_steps + 1)
+        t = perturbation.times
         sampler = self._time_sampler
         p = 1 / perturbation.num_steps if sampler.reweights else sampler.probabilities(perturbation, state)
-        density = jnp.asarray(p, jnp.float32) / -perturbation.log_snr_slope(t)
+        density = jnp.asarray(p, jnp.float32) / -(perturbation.level_width * perturbation.log_snr_slope(t))
         return perturbation.log_snr(t), self.weight(perturbation, t) * density
 
     def initial_state(self, perturbation):

@@ -21,7 +21,7 @@ class SingleLevel:
     level a weight only scales the learning rate, so the default is 1.
 
     Args:
-        level: t, from 1 to the perturbation's num_steps.
+        level: its number, from 1 to the perturbation's num_steps; t itself on a chain.
         weighting, weighting_options, norm, reduction: as in `Denoising`.
 
     Raises:
@@ -62,11 +62,12 @@ class SingleLevel:
 
 
 def at_level(level, perturbation, batch_size):
-    """`[batch_size]` times t = level.
+    """`[batch_size]` times the t of a level by its number.
 
     Raises:
         UserError: the perturbation has no such level.
     """
     if not 1 <= level <= perturbation.num_steps:
         raise UserError(f"level = {level}: the perturbation's noise levels are 1 to {perturbation.num_steps}")
-    return jnp.full(batch_size, level, jnp.int32)
+    t = perturbation.times[level - 1]
+    return jnp.full(batch_size, t, jnp.int32 if isinstance(t, np.integer) else jnp.float32)

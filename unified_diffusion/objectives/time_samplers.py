@@ -19,7 +19,7 @@ from unified_diffusion.registry import lookup
 
 
 class TimeSampler(abc.ABC):
-    """Draws the levels t, 1 … num_steps, of a batch's examples.
+    """Draws the levels t of a batch's examples, from the perturbation's `times` or, on a continuous one, between them.
 
     Attributes:
         reweights: whether the weights of `sample` make up for the levels' unequal probabilities, so that the expected
@@ -34,7 +34,7 @@ class TimeSampler(abc.ABC):
 
     @abc.abstractmethod
     def probabilities(self, perturbation, state=None):
-        """p(t) of t = 1 … num_steps: `[num_steps]`, of sum 1.
+        """p(t) of the levels `times`: `[num_steps]`, of sum 1.
 
         Raises:
             UserError: the sampler is not for this many levels.
@@ -63,10 +63,10 @@ class Stateless(TimeSampler):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Uniform(Stateless):
-    """t uniform over 1 … num_steps, independent for each example. Ho et al. 2020, algorithm 1."""
+    """t uniform over all levels, independent for each example. Ho et al. 2020, algorithm 1; Song et al. 2021, eq. 7."""
 
     def sample(self, perturbation, key, batch_size, state=None):
-        return jax.random.randint(key, (batch_size,), 1, perturbation.num_steps + 1), jnp.ones(batch_size)
+        return perturbation.draw_times(key, batch_size), jnp.ones(batch_size)
 
     def probabilities(self, perturbation, state=None):
         return _uniform(perturbation)
@@ -82,8 +82,7 @@ class LowDiscrepancy(Stateless):
 
     def sample(self, perturbation, key, batch_size, state=None):
         quantile = (jax.random.uniform(key) + jnp.arange(batch_size) / batch_size) % 1
-        t = 1 + (quantile * perturbation.num_steps).astype(jnp.int32)
-        return jnp.minimum(t, perturbation.num_steps), jnp.ones(batch_size)
+        return perturbation.time_at(quantile), jnp.ones(batch_size)
 
     def probabilities(self, perturbation, state=None):
         return _uniform(perturbation)
@@ -95,10 +94,12 @@ class LossHistory(NamedTuple):
     Attributes:
         losses: `[num_steps, history]` float32, a ring for each level.
         count: `[num_steps]` int32, how many were ever written.
+        times: `[num_steps]`, the levels' t, rising.
     """
 
     losses: jax.Array
     count: jax.Array
+    times: jax.Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,8 +130,8 @@ class Importance(TimeSampler):
 
     def sample(self, perturbation, key, batch_size, state=None):
         p = self.probabilities(perturbation, state)
-        t = _draw(key, p, batch_size)
-        return t, 1 / (perturbation.num_steps * p[t - 1])
+        number = _draw(key, p, batch_size)
+        return _times(perturbation)[number], 1 / (perturbation.num_steps * p[number])
 
     def probabilities(self, perturbation, state=None):
         state = self.initial_state(perturbation) if state is None else state
@@ -142,18 +143,20 @@ class Importance(TimeSampler):
 
     def initial_state(self, perturbation):
         levels = perturbation.num_steps
-        return LossHistory(jnp.zeros((levels, int(self.history))), jnp.zeros(levels, jnp.int32))
+        rings = jnp.zeros((levels, int(self.history)))
+        return LossHistory(rings, jnp.zeros(levels, jnp.int32), _times(perturbation))
 
     def update(self, state, t, loss):
         levels, size = state.losses.shape
         same = t[:, None] == t[None, :]
         earlier, later = jnp.sum(jnp.tril(same, -1), axis=1), jnp.sum(jnp.triu(same, 1), axis=1)
-        slot = (state.count[t - 1] + earlier) % size
+        number = jnp.searchsorted(state.times, t)
+        slot = (state.count[number] + earlier) % size
         # Of more examples at a level than there are slots the last ones stay. The others are sent out of bounds: which
         # of two writes to a slot would win is not defined.
-        row = jnp.where(later < size, t - 1, levels)
+        row = jnp.where(later < size, number, levels)
         losses = state.losses.at[row, slot].set(loss.astype(state.losses.dtype), mode="drop")
-        return LossHistory(losses, state.count.at[t - 1].add(1))
+        return LossHistory(losses, state.count.at[number].add(1), state.times)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,8 +183,8 @@ class LogNormal(Stateless):
 
     def sample(self, perturbation, key, batch_size, state=None):
         log_sigma = self.p_mean + self.p_std * jax.random.normal(key, (batch_size,))
-        t = 1 + jnp.searchsorted(jnp.asarray(_midpoints(perturbation), jnp.float32), log_sigma)
-        return t, jnp.ones(batch_size)
+        number = jnp.searchsorted(jnp.asarray(_midpoints(perturbation), jnp.float32), log_sigma)
+        return _times(perturbation)[number], jnp.ones(batch_size)
 
     def probabilities(self, perturbation, state=None):
         below = [NormalDist(self.p_mean, self.p_std).cdf(middle) for middle in _midpoints(perturbation)]
@@ -193,7 +196,7 @@ class Table(Stateless):
     """Each level's probability as given: part of the objective.
 
     Args:
-        weights: of t = 1 … num_steps, not negative; they are divided by their sum.
+        weights: of the levels in rising order, not negative; they are divided by their sum.
 
     Raises:
         UserError: a weight that is negative or no number, or no weight above 0.
@@ -211,7 +214,8 @@ class Table(Stateless):
         object.__setattr__(self, "weights", tuple(float(value) for value in self.weights))
 
     def sample(self, perturbation, key, batch_size, state=None):
-        return _draw(key, self.probabilities(perturbation), batch_size), jnp.ones(batch_size)
+        number = _draw(key, self.probabilities(perturbation), batch_size)
+        return _times(perturbation)[number], jnp.ones(batch_size)
 
     def probabilities(self, perturbation, state=None):
         if len(self.weights) != perturbation.num_steps:
@@ -276,12 +280,18 @@ def _uniform(perturbation):
     return np.full(perturbation.num_steps, 1 / perturbation.num_steps)
 
 
+def _times(perturbation):
+    """The levels as an array that can be indexed while tracing."""
+    times = perturbation.times
+    return jnp.asarray(times, jnp.int32 if np.issubdtype(times.dtype, np.integer) else jnp.float32)
+
+
 def _draw(key, p, batch_size):
-    """Levels of these probabilities, independent of each other."""
-    return 1 + jax.random.choice(key, len(p), (batch_size,), p=jnp.asarray(p, jnp.float32))
+    """Levels' places in `times`, of these probabilities, independent of each other."""
+    return jax.random.choice(key, len(p), (batch_size,), p=jnp.asarray(p, jnp.float32))
 
 
 def _midpoints(perturbation):
     """ln(sigma / alpha) halfway between neighbouring levels: `[num_steps - 1]`, float64."""
-    log_sigma = -perturbation.levels.log_snrs[1:] / 2
+    log_sigma = -perturbation.levels.exact(perturbation.times)[2] / 2
     return (log_sigma[1:] + log_sigma[:-1]) / 2

@@ -40,17 +40,17 @@ def mean_error(perturbation, t):
 
     w = a² sigma_t² / alpha_t², with a the mean's x0 coefficient; `vlb` is this over 2 var. Ho et al. 2020, eq. 8.
     """
-    signal, _ = perturbation.posterior_coefficients(t - 1, t)
+    signal, _ = perturbation.posterior_coefficients(perturbation.below(t), t)
     return (signal * perturbation.sigma(t) / perturbation.alpha(t)) ** 2
 
 
 def bound_term(perturbation, prediction, x0, t, variance, discretized=True):
-    """L_{t-1} of each dimension, or at t = 1 the decoder's L_0, in nats, shaped like x0; t `[B]`."""
-    second = second_step(range(perturbation.num_steps, -1, -1))
-    log_variance = reverse_log_variance(perturbation, prediction, t - 1, t, variance, second)
-    inner = divergence(perturbation, prediction, x0, t - 1, t, log_variance, second)
+    """L_{t-1} of each dimension, or at the first level the decoder's L_0, in nats, shaped like x0; t `[B]`."""
+    below, second = perturbation.below(t), second_step([*perturbation.times[::-1], 0])
+    log_variance = reverse_log_variance(perturbation, prediction, below, t, variance, second)
+    inner = divergence(perturbation, prediction, x0, below, t, log_variance, second)
     last = reconstruction(prediction, x0, log_variance, discretized)
-    return jnp.where(jnp.reshape(t == 1, (-1,) + (1,) * (x0.ndim - 1)), last, inner)
+    return jnp.where(jnp.reshape(below == 0, (-1,) + (1,) * (x0.ndim - 1)), last, inner)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -34,9 +34,10 @@ def vlb(perturbation, t, variance="large"):
     beta² / (2 var (1 - beta) (1 - alpha_bar)). At t = 1, where the posterior's variance is 0, "small" takes the one of
     t = 2, as DDPM does. Ho et al. 2020, eq. 12.
     """
-    signal, _ = perturbation.posterior_coefficients(t - 1, t)
+    below = perturbation.below(t)
+    signal, _ = perturbation.posterior_coefficients(below, t)
     mean_error = signal * perturbation.sigma(t) / perturbation.alpha(t)
-    return mean_error**2 / (2 * perturbation.reverse_variance(t - 1, t, variance))
+    return mean_error**2 / (2 * perturbation.reverse_variance(below, t, variance))
 
 
 def dsm(perturbation, t):
@@ -107,7 +108,8 @@ def sigmoid(perturbation, t, b=0.0):
     x0 error, Hoogeboom et al. 2024. The slope makes it the same loss over lambda on every ladder.
     """
     check_number("weighting 'sigmoid'", "b", b)
-    return -perturbation.log_snr_slope(t) / (1 + _snr(perturbation, t) * jnp.exp(-jnp.float32(b)))
+    change = -perturbation.level_width * perturbation.log_snr_slope(t)
+    return change / (1 + _snr(perturbation, t) * jnp.exp(-jnp.float32(b)))
 
 
 def likelihood(perturbation, t):
@@ -117,7 +119,7 @@ def likelihood(perturbation, t):
     t / num_steps as num_steps grows. Song, Durkan, Murray & Ermon 2021, theorem 1, where the weight of the score's
     squared error is g²; Kingma et al. 2021, section 4.
     """
-    return -perturbation.log_snr_slope(t) / 2
+    return -perturbation.level_width * perturbation.log_snr_slope(t) / 2
 
 
 WEIGHTINGS = {

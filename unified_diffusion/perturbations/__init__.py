@@ -1,9 +1,12 @@
 """Forward processes: how data are destroyed. A new one is one file and one line here."""
 
 from unified_diffusion.perturbations.base import Perturbation, expand
+from unified_diffusion.perturbations.cosine import Cosine
 from unified_diffusion.perturbations.ddpm import DDPM
 from unified_diffusion.perturbations.ncsn import NCSN
+from unified_diffusion.perturbations.ve import VE
+from unified_diffusion.perturbations.vp import VP, SubVP
 
-PERTURBATIONS = {"ddpm": DDPM, "ncsn": NCSN}
+PERTURBATIONS = {"ddpm": DDPM, "ncsn": NCSN, "vp": VP, "sub_vp": SubVP, "ve": VE, "cosine": Cosine}
 
-__all__ = ["DDPM", "NCSN", "PERTURBATIONS", "Perturbation", "expand"]
+__all__ = ["DDPM", "NCSN", "PERTURBATIONS", "VE", "VP", "Cosine", "Perturbation", "SubVP", "expand"]

@@ -9,7 +9,10 @@ import numpy as np
 
 from unified_diffusion.errors import UserError
 from unified_diffusion.perturbations.base import Perturbation
+from unified_diffusion.perturbations.between import Between
+from unified_diffusion.perturbations.cosine import Cosine
 from unified_diffusion.perturbations.ladder import Ladder
+from unified_diffusion.perturbations.vp import VP
 from unified_diffusion.registry import lookup
 
 
@@ -76,6 +79,18 @@ class DDPM(Perturbation):
     @property
     def prior_sigma(self):
         return 1.0
+
+    @functools.cached_property
+    def continuous(self):
+        """`VP` with beta(t) = num_steps beta_t for the linear schedule, `Cosine` for that one, else levels joined."""
+        if self.num_steps == 1:
+            raise UserError("a chain of a single level has no limit in continuous time: take at least 2 levels")
+        if self.betas is None and self.schedule == "linear":
+            ends = (self.num_steps * self.beta_start, self.num_steps * self.beta_end)
+            return VP(self.num_steps, *ends, t_min=1 / self.num_steps)
+        if self.betas is None and self.schedule == "cosine":
+            return Cosine(self.num_steps, t_min=1 / self.num_steps)
+        return Between(tuple(self.levels.log_snrs[1:].tolist()), exploding=False)
 
     def scales(self, log_snr):
         return jnp.sqrt(jax.nn.sigmoid(log_snr)), jnp.sqrt(jax.nn.sigmoid(-log_snr))

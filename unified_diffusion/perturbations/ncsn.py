@@ -8,7 +8,9 @@ import numpy as np
 
 from unified_diffusion.errors import UserError
 from unified_diffusion.perturbations.base import Perturbation
+from unified_diffusion.perturbations.between import Between
 from unified_diffusion.perturbations.ladder import Ladder
+from unified_diffusion.perturbations.ve import VE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,15 @@ class NCSN(Perturbation):
         with np.errstate(divide="ignore"):
             log_snr = -2 * np.log(sigma)
         return Ladder(np.ones_like(sigma), sigma, log_snr)
+
+    @functools.cached_property
+    def continuous(self):
+        """`VE` with the same levels for the geometric ladder, else levels joined."""
+        if self.num_steps == 1:
+            raise UserError("a chain of a single level has no limit in continuous time: take at least 2 levels")
+        if self.sigmas is None:
+            return VE(self.num_steps, self.sigma_min, self.sigma_max)
+        return Between(tuple(self.levels.log_snrs[1:].tolist()), exploding=True)
 
     @property
     def prior_sigma(self):

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +15,41 @@ from unified_diffusion.denoiser import Denoiser
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampler(abc.ABC):
-    """prior -> x_0: a schedule, and the step that is taken at each of its rows. Steps are the papers' algorithms."""
+    """prior -> x_0: a schedule, and the step that is taken at each of its rows. Steps are the papers' algorithms.
+
+    A sampler that remembers earlier steps has a method `history(x)`, what it remembers before the first one: any pytree
+    of arrays. Its step then takes `(x, history)` in place of x, and returns both.
+
+    Attributes:
+        continuous: whether it asks for noise levels between those of a chain: a chain is then read as its continuous
+            limit, `perturbation.continuous`.
+    """
+
+    continuous: ClassVar[bool] = False
 
     @abc.abstractmethod
     def schedule(self, perturbation) -> tuple[np.ndarray, ...]:
-        """What each step is given: arrays `[steps]`, unpacked into `step` a row at a time."""
+        """What each step is given: arrays `[steps]`, of which the first two are s and t, the times it goes to and from.
+
+        The perturbation is the one that `process` gives. Floats are in float64 here and in float32 in the step.
+        """
 
     @abc.abstractmethod
-    def step(self, denoiser, x_t, *row_and_key):
-        """x after one step: (denoiser, x_t `[B, ...]`, one entry of each array of the schedule, keys `[B]`)."""
+    def step(self, denoiser, x_t, *row_and_keys):
+        """x_s: (denoiser, x_t `[B, ...]`, one entry of each array of the schedule, keys `[B]`)."""
 
     @abc.abstractmethod
     def num_evaluations(self, perturbation) -> int:
         """Network evaluations per sample."""
+
+    def process(self, perturbation):
+        """The perturbation that the steps are taken on."""
+        return perturbation.continuous if self.continuous else perturbation
+
+    def rows(self, perturbation):
+        """The schedule on any perturbation, in the types that the steps are given: integers and float32."""
+        columns = (np.asarray(column) for column in self.schedule(self.process(perturbation)))
+        return tuple(c.astype(np.float32 if np.issubdtype(c.dtype, np.floating) else np.int32) for c in columns)
 
     def __call__(
         self,
@@ -45,17 +68,46 @@ class Sampler(abc.ABC):
             label: class labels `[B]` for a conditional network.
             progress: a function of the number of steps done since its last call, called some 50 times.
         """
+        for x, _, steps in self.states(denoiser, key, shape, label, cut=_cuts if progress else _uncut):
+            if progress and steps:
+                jax.block_until_ready(x)
+                progress(steps)
+        return x
+
+    def trajectory(self, denoiser, key, shape, label=None, frames=10, progress=None):
+        """(x, t) on the way: x `[frames + 1, B, ...]` from the prior to the sample, t `[frames + 1]` falling to 0.
+
+        Frames are as many steps apart as can be; a sampler of fewer steps has a frame for each. For the other arguments
+        see `__call__`: the last x are its very bits.
+        """
+        found = []
+
+        def cut(num_steps):
+            return np.unique(np.rint(np.linspace(0, num_steps, min(frames, num_steps) + 1)).astype(int))[1:-1]
+
+        for x, t, steps in self.states(denoiser, key, shape, label, cut=cut):
+            found.append((np.asarray(x), t))
+            if progress and steps:
+                progress(steps)
+        return tuple(np.array(column) for column in zip(*found, strict=True))
+
+    def states(self, denoiser, key, shape, label=None, cut=None):
+        """Iterates over (x, its t, steps since the last one): the prior, x wherever the loop is cut, and the sample.
+
+        `cut` says after which steps, as a function of their number; without it there is one piece.
+        """
         keys = key if key.ndim else jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(shape[0]))
         denoiser = denoiser if label is None else denoiser.given(jnp.asarray(label))
-        rows = (*self.schedule(denoiser.perturbation),)
+        denoiser = denoiser.under(self.process(denoiser.perturbation))
+        rows = self.rows(denoiser.perturbation)
         numbers = np.arange(len(rows[0]), dtype=np.int32)
         x = _prior(denoiser.perturbation, keys, tuple(shape[1:]))
-        for piece in np.split(numbers, _cuts(len(numbers)) if progress else []):
-            x = _scan(self, denoiser, x, keys, tuple(row[piece] for row in rows), piece)
-            if progress:
-                jax.block_until_ready(x)
-                progress(len(piece))
-        return x
+        yield x, rows[1][0], 0
+        remembers = hasattr(self, "history")
+        state = (x, self.history(x)) if remembers else x
+        for piece in np.split(numbers, (cut or _uncut)(len(numbers))):
+            state = _scan(self, denoiser, state, keys, tuple(row[piece] for row in rows), piece)
+            yield state[0] if remembers else state, rows[0][piece[-1]], len(piece)
 
 
 def noise_like(keys, x):
@@ -69,15 +121,20 @@ def _prior(perturbation, keys, shape):
 
 
 @functools.partial(jax.jit, static_argnames="sampler")
-def _scan(sampler, denoiser, x, keys, rows, numbers):
+def _scan(sampler, denoiser, state, keys, rows, numbers):
     """The loop. Step n of a sample draws from fold_in(its key, n + 1), the prior from fold_in(its key, 0)."""
 
-    def body(x, row):
+    def body(state, row):
         *row, number = row
         step_keys = jax.vmap(lambda key: jax.random.fold_in(key, number + 1))(keys)
-        return sampler.step(denoiser, x, *row, step_keys), None
+        return sampler.step(denoiser, state, *row, step_keys), None
 
-    return jax.lax.scan(body, x, (*rows, numbers))[0]
+    return jax.lax.scan(body, state, (*rows, numbers))[0]
+
+
+def _uncut(num_steps):
+    del num_steps
+    return []
 
 
 def _cuts(num_steps):

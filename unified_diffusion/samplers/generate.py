@@ -32,7 +32,7 @@ def generate(
     starts = range(0, num_samples, batch_size)
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(len(starts) * batch_size))
     samples = np.empty((num_samples, *shape), np.float32)
-    steps = len(starts) * len(sampler.schedule(denoiser.perturbation)[0])
+    steps = len(starts) * len(sampler.rows(denoiser.perturbation)[0])
     bar = tqdm(total=steps, unit="step", desc="sampling", disable=progress is not None or not sys.stderr.isatty())
     with bar:
         for start in starts:

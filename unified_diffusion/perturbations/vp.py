@@ -1,0 +1,143 @@
+"""The variance-preserving process in continuous time, and its sub-variance-preserving relative."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unified_diffusion.errors import UserError
+from unified_diffusion.perturbations.base import Perturbation
+from unified_diffusion.perturbations.continuum import Continuum, namespace
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearBeta:
+    """beta(t) rising linearly, and B(t), its integral from 0. Song et al. 2021, eq. 32 and appendix C."""
+
+    beta_min: float
+    beta_max: float
+
+    def __post_init__(self):
+        if not (0 < self.beta_min < np.inf and 0 < self.beta_max < np.inf):
+            raise UserError(f"beta_min = {self.beta_min} and beta_max = {self.beta_max}: both must be above 0")
+
+    def __call__(self, t):
+        return self.beta_min + t * (self.beta_max - self.beta_min)
+
+    def integral(self, t):
+        return t * (self.beta_min + t * (self.beta_max - self.beta_min) / 2)
+
+    def time_at(self, integral):
+        """The t at which the integral is this: the quadratic's root, in the form that does not cancel."""
+        xp, rise = namespace(integral), self.beta_max - self.beta_min
+        return 2 * integral / (self.beta_min + xp.sqrt(self.beta_min**2 + 2 * rise * integral))
+
+
+@dataclasses.dataclass(frozen=True)
+class VP(Perturbation):
+    """dx = -½ beta(t) x dt + sqrt(beta(t)) dw, so alpha² + sigma² = 1: the limit of DDPM's chain.
+
+    Song et al. 2021, eq. 11. alpha = exp(-B / 2), sigma² = 1 - exp(-B), with B the integral of beta; t is in [0, 1].
+
+    Args:
+        num_steps: the evenly spaced levels that stand for it where levels are counted.
+        beta_min: beta(0).
+        beta_max: beta(1).
+        t_min: the first level above 0, the last that a sampler visits before t = 0.
+
+    Raises:
+        UserError: fewer than two levels, or a number out of range.
+    """
+
+    num_steps: int = 1000
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    t_min: float = 1e-3
+
+    def __post_init__(self):
+        _ = self.levels  # made here, so that mistakes show at once
+
+    @functools.cached_property
+    def levels(self):
+        beta = LinearBeta(self.beta_min, self.beta_max)
+
+        def scales(t):
+            xp, integral = namespace(t), beta.integral(t)
+            variance = -xp.expm1(-integral)
+            return xp.exp(-integral / 2), xp.sqrt(variance), -integral - xp.log(variance)
+
+        def slopes(t):
+            xp = namespace(t)
+            return -beta(t) / 2, beta(t) / xp.expm1(-beta.integral(t))
+
+        def inverse(log_snr):
+            return beta.time_at(namespace(log_snr).logaddexp(0.0, -log_snr))
+
+        return Continuum(self.num_steps, self.t_min, scales, slopes, inverse)
+
+    @property
+    def prior_sigma(self):
+        return 1.0
+
+    @property
+    def continuous(self):
+        return self
+
+    def scales(self, log_snr):
+        return jnp.sqrt(jax.nn.sigmoid(log_snr)), jnp.sqrt(jax.nn.sigmoid(-log_snr))
+
+
+@dataclasses.dataclass(frozen=True)
+class SubVP(Perturbation):
+    """dx = -½ beta x dt + sqrt(beta (1 - exp(-2 B))) dw: alpha as in `VP`, and sigma = 1 - alpha².
+
+    Song et al. 2021, eq. 13.
+
+    Args:
+        num_steps, beta_min, beta_max, t_min: as in `VP`.
+
+    Raises:
+        UserError: as `VP`.
+    """
+
+    num_steps: int = 1000
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    t_min: float = 1e-3
+
+    def __post_init__(self):
+        _ = self.levels  # made here, so that mistakes show at once
+
+    @functools.cached_property
+    def levels(self):
+        beta = LinearBeta(self.beta_min, self.beta_max)
+
+        def scales(t):
+            xp, integral = namespace(t), beta.integral(t)
+            sigma = -xp.expm1(-integral)
+            return xp.exp(-integral / 2), sigma, -integral - 2 * xp.log(sigma)
+
+        def slopes(t):
+            xp, integral = namespace(t), beta.integral(t)
+            return -beta(t) / 2, beta(t) * (1 + xp.exp(-integral)) / xp.expm1(-integral)
+
+        def inverse(log_snr):
+            # alpha / (1 - alpha²) = r, so 1 / alpha = (1 / r + sqrt(1 / r² + 4)) / 2 = exp(asinh(1 / (2 r))).
+            xp = namespace(log_snr)
+            return beta.time_at(2 * xp.arcsinh(xp.exp(-log_snr / 2) / 2))
+
+        return Continuum(self.num_steps, self.t_min, scales, slopes, inverse)
+
+    @property
+    def prior_sigma(self):
+        return 1.0
+
+    @property
+    def continuous(self):
+        return self
+
+    def scales(self, log_snr):
+        alpha = jnp.exp(-jnp.arcsinh(jnp.exp(-log_snr / 2) / 2))
+        return alpha, alpha * jnp.exp(-log_snr / 2)

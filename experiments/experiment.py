@@ -132,7 +132,7 @@ def create(config, facts, initialise=initialise):
     )
     experiment.sampler.rows(experiment.sampled_under)
     if experiment.weighting is not None:
-        experiment.weighting(model.perturbation, 1)
+        experiment.weighting(model.perturbation, model.perturbation.times[:1])
     if len(shape) != 3 and getattr(experiment.objective, "discretized", False):
         raise UserError("config.objective.discretized = True is for images, and these data are points: set it to false")
     check_variance(

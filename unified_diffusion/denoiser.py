@@ -147,7 +147,7 @@ class Denoiser:
         outer, native = self.perturbation, self.native
         log_snr = outer.log_snr(t)
         time = native.levels.time_of(log_snr)
-        if self.prediction == "mean" or getattr(self.network, "integer_labels", False):
+        if self.prediction == "mean":
             time = native.levels.nearest(time)
         nearest = jnp.clip(log_snr, native.log_snr(native.times[-1]), native.log_snr(native.times[0]))
         alpha, sigma = native.scales(nearest)
@@ -163,7 +163,10 @@ class Denoiser:
     def _apply(self, at, noise_label, label):
         rngs = None if self.dropout_key is None else nnx.Rngs(dropout=self.dropout_key)
         x = at.x_t / expand(jnp.hypot(at.alpha, at.sigma), at.x_t) if self.scale_input else at.x_t
-        output = self.network(x, jnp.asarray(noise_label), label, rngs=rngs)
+        noise_label = jnp.asarray(noise_label)
+        if getattr(self.network, "integer_labels", False):
+            noise_label = jnp.rint(noise_label).astype(jnp.int32)
+        output = self.network(x, noise_label, label, rngs=rngs)
         output, fraction = self._split(output, at.x_t)
         levels = (expand(level, at.x_t) for level in at[1:])
         return *lookup(PREDICTIONS, self.prediction, "prediction")(output, Reading(at.x_t, *levels)), fraction

@@ -96,8 +96,7 @@ class Perturbation(abc.ABC):
         Raises:
             UserError: a chain; its `continuous` has one.
         """
-        self.levels.log_alpha_slope(t)
-        return self.sigma(t) * jnp.sqrt(-self.log_snr_slope(t))
+        return self.levels.diffusion(t)
 
     @property
     def times(self) -> Shaped[np.ndarray, " num_steps"]:
@@ -110,7 +109,7 @@ class Perturbation(abc.ABC):
         return self.levels.width
 
     def below(self, t: Time) -> Time:
-        """The level one step down: t - 1 of a chain; 0 from the first level."""
+        """The level one step down: t - 1 of a chain; 0 from the first level, and from between it and the second."""
         return self.levels.below(t)
 
     def level_number(self, t: Time):
@@ -137,7 +136,8 @@ class Perturbation(abc.ABC):
         """Times of a sampler that takes `num_steps` steps: `[num_steps + 1]`, decreasing from the last level to 0.
 
         Integers for a chain, float64 for a continuous process. Spacings are "uniform", "trailing", "quadratic",
-        "log_snr" and "karras"; see `perturbations/spacings.py`. A chain takes the nearest levels, each once.
+        "log_snr" and "karras"; see `perturbations/spacings.py`. A chain takes the nearest levels, each once; a
+        continuous process goes no further down than its first level, and then to 0.
 
         Raises:
             UserError: unknown spacing, no steps, or more than a chain has levels.

@@ -50,17 +50,25 @@ class Between(Perturbation):
                 return xp.ones_like(level), xp.exp(-level / 2), level
             return *(xp.exp(-xp.logaddexp(0.0, sign * level) / 2) for sign in (-1, 1)), level
 
-        def slopes(t):
+        def piece(t):
             xp = namespace(t)
-            piece = xp.clip(xp.searchsorted(xp.asarray(knots), t, side="right") - 1, 0, len(steepness) - 1)
-            slope = xp.asarray(steepness)[piece]
-            return (xp.zeros_like(slope) if self.exploding else scales(t)[1] ** 2 * slope / 2), slope
+            return xp.clip(xp.searchsorted(xp.asarray(knots), t, side="right") - 1, 0, len(steepness) - 1)
+
+        def rates(t):
+            xp, variance = namespace(t), scales(t)[1] ** 2
+            slope = xp.asarray(steepness)[piece(t)]
+            return (xp.zeros_like(slope) if self.exploding else variance * slope / 2), -variance * slope
+
+        def change(s, t):
+            xp = namespace(s, t)
+            on_the_line = xp.asarray(steepness)[piece(t)] * (t - s)
+            return xp.where((piece(s) == piece(t)) & (s != 0), on_the_line, log_snr(t) - log_snr(s))
 
         def inverse(log_snr):
             xp = namespace(log_snr)
             return xp.interp(log_snr, xp.asarray(values[::-1]), xp.asarray(knots[::-1]))
 
-        return Continuum(len(values), float(knots[0]), scales, slopes, inverse)
+        return Continuum(len(values), float(knots[0]), scales, rates, change, inverse)
 
     @property
     def prior_sigma(self):

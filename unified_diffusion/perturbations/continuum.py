@@ -27,14 +27,16 @@ class Continuum:
         num_steps: how many levels those are.
         t_min: the first of them. Data at t = 0 are clean, so a step to 0 gives x0_hat.
         scales: t -> (alpha, sigma, log-SNR); (1, 0, inf) at t = 0.
-        slopes: t -> (d log alpha / dt, d log-SNR / dt).
+        rates: t -> (d log alpha / dt, g²), of dx = x dlog(alpha)/dt dt + g dw.
+        change: (s, t) -> log_snr(t) - log_snr(s) for s < t, without that subtraction's cancellation; -inf for s = 0.
         inverse: log-SNR -> t.
     """
 
     num_steps: int
     t_min: float
     scales: Callable
-    slopes: Callable
+    rates: Callable
+    change: Callable
     inverse: Callable
 
     def __post_init__(self):
@@ -67,21 +69,23 @@ class Continuum:
         return self._read(self.scales, t)[2]
 
     def log_snr_change(self, s, t):
-        """log_snr(t) - log_snr(s); of known times to float32 precision."""
-        if namespace(s, t) is jnp:
-            return self.log_snr(t) - self.log_snr(s)
-        return jnp.asarray(self.exact(t)[2] - self.exact(s)[2], jnp.float32)
+        """log_snr(t) - log_snr(s) to float32 precision, of times taken at their word."""
+        return self._read(lambda s, t: (self.change(s, t),), s, t)[0]
 
     def log_snr_slope(self, t):
-        return self._read(self.slopes, t)[1]
+        return self._read(lambda t: (-self.rates(t)[1] / self.scales(t)[1] ** 2,), t)[0]
 
     def log_alpha_slope(self, t):
-        return self._read(self.slopes, t)[0]
+        return self._read(self.rates, t)[0]
+
+    def diffusion(self, t):
+        return self._read(lambda t: (namespace(t).sqrt(self.rates(t)[1]),), t)[0]
 
     def below(self, t):
-        """One of those levels down, and 0 from the first one."""
-        lower = t - self.width
-        return namespace(t).where(lower < self.t_min - self.width / 2, 0.0, lower)
+        """One of those levels down; 0 from the first one, and from between it and the second."""
+        xp, lower = namespace(t), t - self.width
+        # By a thousandth of a step the second level may be off, by rounding, and still go to the first.
+        return xp.where(lower < self.t_min - self.width / 1000, 0.0, xp.maximum(lower, self.t_min))
 
     def number(self, t):
         """Which of those levels is nearest, 1 … num_steps."""
@@ -114,17 +118,23 @@ class Continuum:
         return self.log_snr(self.t_min + self.width * jnp.asarray(label))
 
     def timesteps(self, num_steps, spacing):
-        """Times `[num_steps + 1]`, float64, strictly decreasing from 1 to 0."""
+        """Times `[num_steps + 1]`, float64, strictly decreasing from 1 to 0, of which only the last is below t_min."""
         if num_steps < 1:
             raise UserError(f"num_steps = {num_steps} sampling steps: take at least 1")
-        return spaced(self, num_steps, spacing)
+        times = spaced(self, num_steps, spacing)
+        if times[-2] < self.t_min:  # many steps, or dense ones near the data: drawn together, so that they end there
+            times[:-1] = 1 - (1 - times[:-1]) * (1 - self.t_min) / (1 - times[-2])
+            times[-2] = self.t_min
+        return times
 
-    def _read(self, functions, t):
-        """What `functions` give at t, in float32; an integer t is refused, since it counts levels."""
-        if not jnp.issubdtype(jnp.result_type(t), jnp.floating) and np.any(np.asarray(t) != 0):
-            raise TypeError(f"a continuous perturbation takes a float t in 0 … 1, not {t!r}")
-        xp = namespace(t)
+    def _read(self, functions, *times):
+        """What `functions` give at these times, in float32; an integer is refused, since it counts levels."""
+        for t in times:
+            if not jnp.issubdtype(jnp.result_type(t), jnp.floating) and (isinstance(t, jax.core.Tracer) or np.any(t)):
+                raise TypeError(f"a continuous perturbation takes a float t in 0 … 1, not {t!r}")
+            if not isinstance(t, jax.Array) and np.size(t) and not (np.min(t) >= 0 and np.max(t) <= 1):
+                raise IndexError(f"t = {t} is outside 0 … 1")
+        if namespace(*times) is np:
+            times = [np.asarray(t, np.float64) for t in times]
         with np.errstate(divide="ignore"):
-            return tuple(
-                jnp.asarray(level, jnp.float32) for level in functions(t if xp is jnp else np.asarray(t, np.float64))
-            )
+            return tuple(jnp.asarray(level, jnp.float32) for level in functions(*times))

@@ -46,33 +46,43 @@ class Cosine(Perturbation):
     def levels(self):
         start = self.offset / (1 + self.offset) * np.pi / 2
 
-        def angle(log_snr):
-            """By sin² angle = sin² start + cos² start sigma², cos angle = cos start alpha, so that neither cancels."""
+        def sides(log_snr):
+            """(sin, cos) of the angle: sin² is sin² start + cos² start sigma², so that neither cancels."""
             xp = namespace(log_snr)
             variance, signal = (xp.exp(-xp.logaddexp(0.0, value)) for value in (log_snr, -log_snr))
-            sine = xp.sqrt(np.sin(start) ** 2 + np.cos(start) ** 2 * variance)
-            return xp.arctan2(sine, np.cos(start) * xp.sqrt(signal))
+            return xp.sqrt(np.sin(start) ** 2 + np.cos(start) ** 2 * variance), np.cos(start) * xp.sqrt(signal)
 
-        rise = float(angle(np.float64(self.log_snr_min))) - start
-        short = np.pi / 2 - start - rise
+        sine, cosine = sides(np.float64(self.log_snr_min))
+        rise, short = np.arctan2(sine, cosine) - start, np.arctan2(cosine, sine)
+
+        def left(t):
+            """What the angle lacks of π/2, whose sine is its cosine: near t = 1 the angle itself is rounded too far."""
+            return short + rise * (1 - t)
+
+        def variance(t):
+            """cos² start sigma²: cos² a - cos² b = sin(b - a) sin(b + a)."""
+            xp, turned = namespace(t), rise * t
+            return xp.sin(turned) * xp.sin(turned + 2 * start)
 
         def scales(t):
-            xp, turned = namespace(t), rise * t
-            alpha = xp.sin(short + rise * (1 - t)) / np.cos(start)  # cos(start + turned), small at the end
-            # 1 - cos² b / cos² a = sin(b - a) sin(b + a) / cos² a.
-            sigma = xp.sqrt(xp.sin(turned) * xp.sin(turned + 2 * start)) / np.cos(start)
+            xp = namespace(t)
+            alpha, sigma = xp.sin(left(t)) / np.cos(start), xp.sqrt(variance(t)) / np.cos(start)
             return alpha, sigma, 2 * (xp.log(alpha) - xp.log(sigma))
 
-        def slopes(t):
-            xp, turned = namespace(t), rise * t
-            log_alpha = -rise * xp.tan(start + turned)
-            variance = xp.sin(turned) * xp.sin(turned + 2 * start) / np.cos(start) ** 2
-            return log_alpha, 2 * log_alpha / variance
+        def rates(t):
+            slope = -rise / namespace(t).tan(left(t))
+            return slope, -2 * slope
+
+        def change(s, t):
+            xp, turned = namespace(s, t), rise * (t - s)
+            fallen = 2 * xp.cos((left(s) + left(t)) / 2) * xp.sin(turned / 2) / xp.sin(left(t))
+            risen = xp.sin(turned) * xp.sin(rise * (s + t) + 2 * start) / variance(s)
+            return -2 * xp.log1p(fallen) - xp.log1p(risen)
 
         def inverse(log_snr):
-            return (angle(log_snr) - start) / rise
+            return (namespace(log_snr).arctan2(*sides(log_snr)) - start) / rise
 
-        return Continuum(self.num_steps, self.t_min, scales, slopes, inverse)
+        return Continuum(self.num_steps, self.t_min, scales, rates, change, inverse)
 
     @property
     def prior_sigma(self):

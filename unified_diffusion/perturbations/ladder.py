@@ -30,7 +30,7 @@ class Ladder:
 
     @property
     def width(self):
-        return 1
+        return 1.0
 
     @property
     def times(self):
@@ -64,6 +64,8 @@ class Ladder:
 
     def log_alpha_slope(self, t):
         raise UserError("a chain has no drift and no diffusion: take those of its limit, perturbation.continuous")
+
+    diffusion = log_alpha_slope
 
     def below(self, t):
         """One level down."""

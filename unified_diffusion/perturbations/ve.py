@@ -47,14 +47,18 @@ class VE(Perturbation):
             log_sigma = xp.where(t == 0, -xp.inf, first + rise * t)
             return xp.ones_like(log_sigma), xp.exp(log_sigma), -2 * log_sigma
 
-        def slopes(t):
-            zero = namespace(t).zeros_like(t)
-            return zero, zero - 2 * rise
+        def rates(t):
+            xp = namespace(t)
+            return xp.zeros_like(t), 2 * rise * xp.exp(2 * (first + rise * t))
+
+        def change(s, t):
+            xp = namespace(s, t)
+            return xp.where(s == 0, -xp.inf, -2 * rise * (t - s))
 
         def inverse(log_snr):
             return (-log_snr / 2 - first) / rise
 
-        return Continuum(self.num_steps, self.t_min, scales, slopes, inverse)
+        return Continuum(self.num_steps, self.t_min, scales, rates, change, inverse)
 
     @property
     def prior_sigma(self):

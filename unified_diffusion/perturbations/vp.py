@@ -29,10 +29,20 @@ class LinearBeta:
     def integral(self, t):
         return t * (self.beta_min + t * (self.beta_max - self.beta_min) / 2)
 
+    def integral_between(self, s, t):
+        return (t - s) * (self.beta_min + (s + t) * (self.beta_max - self.beta_min) / 2)
+
+    def log_variance_change(self, s, t):
+        """log of (1 - exp(-B(t))) / (1 - exp(-B(s))), for s < t: a sum of positive terms."""
+        xp = namespace(s, t)
+        return xp.log1p(-xp.expm1(-self.integral_between(s, t)) / xp.expm1(self.integral(s)))
+
     def time_at(self, integral):
         """The t at which the integral is this: the quadratic's root, in the form that does not cancel."""
         xp, rise = namespace(integral), self.beta_max - self.beta_min
-        return 2 * integral / (self.beta_min + xp.sqrt(self.beta_min**2 + 2 * rise * integral))
+        # Of a falling beta the integral has a largest value; what is above it is at a t > 1.
+        root = xp.sqrt(xp.maximum(self.beta_min**2 + 2 * rise * integral, 0))
+        return 2 * integral / (self.beta_min + root)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +78,16 @@ class VP(Perturbation):
             variance = -xp.expm1(-integral)
             return xp.exp(-integral / 2), xp.sqrt(variance), -integral - xp.log(variance)
 
-        def slopes(t):
-            xp = namespace(t)
-            return -beta(t) / 2, beta(t) / xp.expm1(-beta.integral(t))
+        def rates(t):
+            return -beta(t) / 2, beta(t)
+
+        def change(s, t):
+            return -beta.integral_between(s, t) - beta.log_variance_change(s, t)
 
         def inverse(log_snr):
             return beta.time_at(namespace(log_snr).logaddexp(0.0, -log_snr))
 
-        return Continuum(self.num_steps, self.t_min, scales, slopes, inverse)
+        return Continuum(self.num_steps, self.t_min, scales, rates, change, inverse)
 
     @property
     def prior_sigma(self):
@@ -119,16 +131,18 @@ class SubVP(Perturbation):
             sigma = -xp.expm1(-integral)
             return xp.exp(-integral / 2), sigma, -integral - 2 * xp.log(sigma)
 
-        def slopes(t):
-            xp, integral = namespace(t), beta.integral(t)
-            return -beta(t) / 2, beta(t) * (1 + xp.exp(-integral)) / xp.expm1(-integral)
+        def rates(t):
+            return -beta(t) / 2, -beta(t) * namespace(t).expm1(-2 * beta.integral(t))
+
+        def change(s, t):
+            return -beta.integral_between(s, t) - 2 * beta.log_variance_change(s, t)
 
         def inverse(log_snr):
             # alpha / (1 - alpha²) = r, so 1 / alpha = (1 / r + sqrt(1 / r² + 4)) / 2 = exp(asinh(1 / (2 r))).
             xp = namespace(log_snr)
             return beta.time_at(2 * xp.arcsinh(xp.exp(-log_snr / 2) / 2))
 
-        return Continuum(self.num_steps, self.t_min, scales, slopes, inverse)
+        return Continuum(self.num_steps, self.t_min, scales, rates, change, inverse)
 
     @property
     def prior_sigma(self):

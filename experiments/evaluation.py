@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.flow_evaluation import measure_likelihood
 from experiments.sample_evaluation import measure_samples, table
 from experiments.workdir import keep_previous, write_json
 from unified_diffusion.errors import UserError
@@ -17,9 +18,9 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
     eval.json holds "step", "num_parameters", "num_examples", "test_loss" (the mean over the levels measured of weight
     times error, each the mean over an example's dimensions), "test_error" (of the error alone), the
     "_standard_error" of both over the examples (null for one), "levels", a list of t, log_snr, sigma, weight,
-    effective_weight (or null), error and loss; "bound", as `measure_bound` says; and what `measure_samples` says of
-    samples.npz. Of data from a known `mixture`, each level has also "fisher" and "fisher_scaled", the Fisher divergence
-    from its exact score, and sigma² times that.
+    effective_weight (or null), error and loss; "bound", as `measure_bound` says; "likelihood", as `measure_likelihood`
+    does; and what `measure_samples` says of samples.npz. Of data from a known `mixture`, each level has also "fisher"
+    and "fisher_scaled", the Fisher divergence from its exact score, and sigma² times that.
 
     Args:
         dataset: the test data.
@@ -68,6 +69,9 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
         result["bound"] = bound
         pictures |= more
         summary += f", {bound['total']:.3f} {bound['unit']}"
+    if settings.flow_examples:
+        result["likelihood"] = measure_likelihood(experiment, denoiser, dataset)
+        summary += f", {result['likelihood']['total']:.3f} {result['likelihood']['unit']} by the probability flow"
     if train is not None and settings.of_samples:
         report, more = measure_samples(settings, train, dataset, workdir, data_name)
         result |= report

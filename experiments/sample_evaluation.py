@@ -37,6 +37,7 @@ def measure_samples(settings, train, test, workdir, data_name):
         "samples": {
             "num_samples": len(samples),
             **{name: how.get(name) for name in ("num_evaluations", "sampler", "perturbation", "under")},
+            **{name: how[name] for name in ("measured_evaluations",) if name in how},
         },
         "metrics": [],
         "features": [],

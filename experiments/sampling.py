@@ -13,10 +13,11 @@ from unified_diffusion.training.mesh import batch_sharding, data_mesh
 from unified_diffusion.visualization import image_grid, plot_points, save_png
 
 
-def draw(experiment, denoiser, number, progress=None):
+def draw(experiment, denoiser, number, progress=None, evaluations=None):
     """(samples `[number, ...]`, labels or None): uint8 images, or float32 points.
 
     The denoiser is given as it was trained, and read under the experiment's `under`.
+    `evaluations` is a list that gets what each sample took.
     """
     sampling, mesh = experiment.sampling, data_mesh()
     labels = np.arange(number, dtype=np.int32) % experiment.num_classes if experiment.model.conditional else None
@@ -32,6 +33,7 @@ def draw(experiment, denoiser, number, progress=None):
         labels=labels,
         sharding=batch_sharding(mesh),
         progress=progress,
+        evaluations=evaluations,
     )
     return (to_uint8(samples) if len(experiment.shape) == 3 else samples), labels
 
@@ -44,7 +46,8 @@ def picture(samples, reference=None):
 def write_samples(experiment, denoiser, step, workdir, reference=None):
     """Writes samples.npz (`arr_0`, and `labels` where conditional), samples.png and samples.json, which tells how.
 
-    Samples that are there already and were made in the same way stay; others are kept under another name.
+    Samples that are there already and were made in the same way stay; others are kept under another name. Of an
+    adaptive sampler "num_evaluations" is the most that a sample may take, and "measured_evaluations" what they took.
     """
     sampling = experiment.sampling
     how = {
@@ -64,13 +67,21 @@ def write_samples(experiment, denoiser, step, workdir, reference=None):
     if all(path.exists() for path in files) and _same(about, how):
         print(f"{archive} is there already, made in the same way")
         return
-    print(f"drawing {sampling.num_images:,} samples, {how['num_evaluations']:,} network evaluations each", flush=True)
-    samples, labels = draw(experiment, denoiser, sampling.num_images)
+    most = "at most " if experiment.sampler.adaptive else ""
+    evaluations = f"{most}{how['num_evaluations']:,} network evaluations each"
+    print(f"drawing {sampling.num_images:,} samples, {evaluations}", flush=True)
+    taken = []
+    samples, labels = draw(experiment, denoiser, sampling.num_images, evaluations=taken)
     keep_previous(*files)
     np.savez(archive, arr_0=samples, **({} if labels is None else {"labels": labels}))
     save_png(picture(samples[: sampling.grid] if samples.ndim == 4 else samples, reference), png)
+    said = ""
+    if experiment.sampler.adaptive:
+        measured = {"mean": float(np.mean(taken)), "min": int(np.min(taken)), "max": int(np.max(taken))}
+        how["measured_evaluations"] = measured
+        said = "; {mean:.1f} evaluations a sample, {min} to {max}".format(**measured)
     write_json(about, how)
-    print(f"wrote {archive} and {png}")
+    print(f"wrote {archive} and {png}{said}")
 
 
 def _described(perturbation):
@@ -82,4 +93,6 @@ def _described(perturbation):
 
 def _same(about, how):
     """Whether samples.json tells `how`; where it is of an older version it does not say `under`."""
-    return {"under": None, **json.loads(about.read_text())} == json.loads(json.dumps(how))
+    there = {"under": None, **json.loads(about.read_text())}
+    there.pop("measured_evaluations", None)
+    return there == json.loads(json.dumps(how))

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from unified_diffusion import flow
 from unified_diffusion.data.splits import SPLITS
 from unified_diffusion.errors import UserError
 from unified_diffusion.evaluation import FEATURES
+from unified_diffusion.likelihood.flow import TRACES
 from unified_diffusion.registry import choose, lookup
 from unified_diffusion.reverse import VARIANCES
 
@@ -36,6 +38,9 @@ class Sampling:
         seed: of the samples; the same noise for every model and sampler.
         grid: how many of them are drawn in the picture.
         ema: draw with the averaged parameters.
+        pairs: of test images that `--mode=interpolate` draws the way between.
+        pair_images: images on each such way, both ends among them.
+        inversion_steps: steps up to the latents, and down again.
     """
 
     num_images: int = 1000
@@ -43,9 +48,12 @@ class Sampling:
     seed: int = 0
     grid: int = 100
     ema: bool = True
+    pairs: int = 8
+    pair_images: int = 9
+    inversion_steps: int = 250
 
     def __post_init__(self):
-        for name in ("num_images", "batch_size", "grid"):
+        for name in ("num_images", "batch_size", "grid", "pairs", "pair_images", "inversion_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be at least 1")
 
@@ -65,6 +73,11 @@ class Evaluation:
         bound_steps: of the chain at most, spread over the levels; 0 for all. A shorter chain is another model, mostly a
             worse one.
         bound_variance: "large", "small" or "learned"; "auto" is "learned" where the network has it, and else "large".
+        flow_examples: of the test split, for the log-likelihood by the probability-flow ODE, some hundred evaluations
+            of the network and its derivative each; 0 measures none.
+        flow_trace: "hutchinson", or "exact", with a derivative for every dimension.
+        flow_probes: random directions of Hutchinson's estimate.
+        flow_solver, flow_rtol, flow_atol, flow_max_steps: of the ODE, as the "probability_flow" sampler's.
         features: what samples.npz is measured in: a comma list of "inception", "classifier", "pixels" and
             "module:load"; "auto" is the first of these that can be had; "none" measures no samples.
         reference: the split that samples are measured against, "train" or "test".
@@ -86,6 +99,13 @@ class Evaluation:
     bound_examples: int = 0
     bound_steps: int = 0
     bound_variance: str = "auto"
+    flow_examples: int = 0
+    flow_trace: str = "hutchinson"
+    flow_probes: int = 1
+    flow_solver: str = "tsit5"
+    flow_rtol: float = 1e-5
+    flow_atol: float = 1e-5
+    flow_max_steps: int = 1000
     features: str = "auto"
     reference: str = "train"
     num_reference: int = 50_000
@@ -97,12 +117,16 @@ class Evaluation:
         if self.batch_size < 1:
             raise UserError(f"evaluation.batch_size = {self.batch_size}: it must be at least 1")
         choose(self.bound_variance, ("auto", *VARIANCES), "variance")
+        choose(self.flow_trace, TRACES, "trace")
+        flow.check(self.flow_solver, self.flow_rtol, self.flow_atol, self.flow_max_steps)
+        if self.flow_probes < 1:
+            raise UserError(f"evaluation.flow_probes = {self.flow_probes}: it must be at least 1")
         choose(self.reference, SPLITS, "split")
         names = self.features.split(",")
         known = FEATURES if len(names) > 1 else {**FEATURES, "auto": None, "none": None}  # which stand alone
         for name in names:
             lookup(known, name.strip() if len(names) > 1 else name, "features")
-        counts = ("num_examples", "num_levels", "bound_examples", "bound_steps")
+        counts = ("num_examples", "num_levels", "bound_examples", "bound_steps", "flow_examples")
         for name in (*counts, "num_reference", "bootstrap", "pairwise", "neighbours"):
             if getattr(self, name) < 0:
                 raise UserError(f"evaluation.{name} = {getattr(self, name)}: it must not be negative")

@@ -1,8 +1,8 @@
 """The probability-flow ODE, solved adaptively: what the sampler and the likelihood share.
 
-With x_t = alpha x_0 + sigma eps, y = x_t / sqrt(alpha² + sigma²) = cos(a) x_0 + sin(a) eps, where tan(a) = sigma / alpha.
-In the angle a the flow of Song et al. 2021, eq. 13, is the same for every process, dy/da = cos(a) eps_hat - sin(a) x0_hat:
-the v of Salimans & Ho 2022, section 4. It is smooth up to both ends, so an adaptive solver takes long steps.
+With y = x_t / sqrt(alpha² + sigma²) = cos(a) x_0 + sin(a) eps, where tan(a) = sigma / alpha, the flow of Song et al.
+2021, eq. 13, is the same for every process: dy/da = cos(a) eps_hat - sin(a) x0_hat, the v of Salimans & Ho 2022,
+section 4. It is smooth up to both ends, so an adaptive solver takes long steps.
 """
 
 from typing import NamedTuple
@@ -59,12 +59,12 @@ def solve(field, state, start, stop, args, *, solver, rtol, atol, max_steps):
     """
     number = len(jax.tree.leaves(state)[0])
 
-    # diffrax steps through one example; its loop, under vmap, comes back here with all of them.
+    # diffrax steps through one example. Its loop, under vmap, comes back with all of them, and the rule below stands in
+    # for this function, which is only asked for its output's shapes: that of the state.
     @jax.custom_batching.custom_vmap
     def of_one(a, state, index, args):
-        del index
-        one = jax.tree.map(lambda x: x[None], state)
-        return jax.tree.map(lambda x: x[0], field(one, a[None], args))
+        del a, index, args
+        return state
 
     @of_one.def_vmap
     def of_all(size, batched, a, state, index, args):

@@ -1,5 +1,7 @@
 """Images as latents: DDIM's ODE run up to the prior and down again, and the way between two images."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +18,7 @@ def encode(
     *,
     num_steps: int = 250,
     spacing: str = "uniform",
+    clip_x0: bool = False,
 ) -> Float[Array, " b *d"]:
     """x_T of data: deterministic DDIM's step taken upwards, one network evaluation each. Song, Meng & Ermon 2021, 4.3.
 
@@ -27,9 +30,11 @@ def encode(
         x0: data, in [-1, 1] for images.
         label: class labels `[B]` for a conditional network.
         num_steps, spacing: as those of a sampler.
+        clip_x0: clip x0_hat to [-1, 1] in every step, and take the eps_hat that goes with it; for images. A network
+            that predicts eps needs it where next to nothing of the data is left, as at the end of a cosine schedule.
     """
     times = denoiser.perturbation.timesteps(num_steps, spacing)[::-1]
-    return _steps(denoiser, x0, label, times[:-1], times[1:], np.maximum(times[:-1], times[1]))
+    return _steps(denoiser, x0, label, times[1:], np.maximum(times[:-1], times[1]), clip_x0)
 
 
 def decode(
@@ -39,13 +44,14 @@ def decode(
     *,
     num_steps: int = 250,
     spacing: str = "uniform",
+    clip_x0: bool = False,
 ) -> Float[Array, " b *d"]:
     """x_0 of a latent at the last level: deterministic DDIM. Song, Meng & Ermon 2021, eq. 12 with sigma = 0.
 
     The arguments are those of `encode`.
     """
     times = denoiser.perturbation.timesteps(num_steps, spacing)
-    return _steps(denoiser, x_T, label, times[:-1], times[1:], times[:-1])
+    return _steps(denoiser, x_T, label, times[1:], times[:-1], clip_x0)
 
 
 def interpolate(
@@ -57,6 +63,7 @@ def interpolate(
     *,
     num_steps: int = 250,
     spacing: str = "uniform",
+    clip_x0: bool = False,
 ) -> Float[Array, " b n *d"]:
     """Images on the way from `first` to `second`, by `slerp` of their latents; both ends are decoded, too.
 
@@ -66,7 +73,7 @@ def interpolate(
         num_images: of each pair, the ends among them.
         label: class labels of the pairs `[B]`, for a conditional network; one for the whole way.
     """
-    how = {"num_steps": num_steps, "spacing": spacing}
+    how = {"num_steps": num_steps, "spacing": spacing, "clip_x0": clip_x0}
     ends = [encode(denoiser, end, label, **how) for end in (first, second)]
     way = [decode(denoiser, slerp(*ends, fraction), label, **how) for fraction in np.linspace(0, 1, num_images)]
     return jnp.stack(way, axis=1)
@@ -88,22 +95,25 @@ def slerp(
     return sum(expand(weight, x) * x for weight, x in zip(weights, (a, b), strict=True))
 
 
-def _steps(denoiser, x, label, starts, stops, read):
-    """Steps from each of `starts` to each of `stops`, with the network read at level `read`."""
+def _steps(denoiser, x, label, stops, read, clip_x0):
+    """A step to each of `stops`, with the network read at level `read`."""
     denoiser = denoiser if label is None else denoiser.given(jnp.asarray(label))
-    rows = (
-        np.asarray(t, np.int32 if np.issubdtype(t.dtype, np.integer) else np.float32) for t in (starts, stops, read)
-    )
-    return _scan(denoiser, jnp.asarray(x, jnp.float32), tuple(rows))
+    kind = np.int32 if np.issubdtype(stops.dtype, np.integer) else np.float32
+    rows = tuple(t.astype(kind) for t in (stops, read))
+    return _scan(denoiser, jnp.asarray(x, jnp.float32), rows, clip_x0)
 
 
-@jax.jit
-def _scan(denoiser, x, rows):
+@functools.partial(jax.jit, static_argnames="clip_x0")
+def _scan(denoiser, x, rows, clip_x0):
     process = denoiser.perturbation
 
     def step(x, row):
-        start, stop, read = row
-        prediction = denoiser(x, read)
-        return process.alpha(stop) * prediction.x0 + process.sigma(stop) * prediction.eps, None
+        stop, read = row
+        x0, eps, *_ = denoiser(x, read)
+        if clip_x0:
+            x0 = jnp.clip(x0, -1, 1)
+            # At the first level, where the step up from clean data is read, this is as if x were there already.
+            eps = (x - process.alpha(read) * x0) / process.sigma(read)
+        return process.alpha(stop) * x0 + process.sigma(stop) * eps, None
 
     return jax.lax.scan(step, x, rows)[0]

@@ -7,6 +7,7 @@ from unified_diffusion.evaluation.frechet import frechet_distance, gaussian_frec
 from unified_diffusion.evaluation.inception_score import inception_score
 from unified_diffusion.evaluation.kernel import kernel_distance
 from unified_diffusion.evaluation.levels import error_per_level, loss_per_level
+from unified_diffusion.evaluation.likelihood import DatasetLikelihood, dataset_likelihood
 from unified_diffusion.evaluation.manifold import density_coverage, precision_recall
 from unified_diffusion.evaluation.memorisation import TrainingNeighbours, training_neighbours
 from unified_diffusion.evaluation.resampling import Estimate, interval, random_halves
@@ -15,6 +16,7 @@ from unified_diffusion.evaluation.sample_metrics import Measure, Metric, Referen
 __all__ = [
     "FEATURES",
     "DatasetBound",
+    "DatasetLikelihood",
     "Estimate",
     "FeatureExtractor",
     "Features",
@@ -25,6 +27,7 @@ __all__ = [
     "TrainingNeighbours",
     "Unavailable",
     "dataset_bound",
+    "dataset_likelihood",
     "density_coverage",
     "error_per_level",
     "feature_extractors",

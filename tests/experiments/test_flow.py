@@ -1,0 +1,69 @@
+"""The probability flow and the latents on a finished run: `--mode=sample`, `--mode=eval`, `--mode=interpolate`."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.main import main
+
+TINY = [
+    "--config=ddpm_digits.py",
+    "--config.model.channels=4",
+    "--config.model.multipliers=1",
+    "--config.model.attention_resolutions=()",
+    "--config.perturbation.num_steps=20",
+    "--config.training.steps=4",
+    "--config.training.sample_every=0",
+    "--config.training.batch_size=8",
+    "--config.sampler.num_steps=3",
+    "--config.sampling.num_images=4",
+    "--config.evaluation.num_levels=2",
+    "--config.evaluation.num_examples=10",
+    "--config.evaluation.bound=false",
+    "--config.evaluation.batch_size=4",
+    "--config.evaluation.features=none",
+    "--config.evaluation.neighbours=0",
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    assert main([*TINY, f"--workdir={workdir}"]) == 0
+    return workdir
+
+
+def test_the_likelihood_of_eval(finished):
+    assert "likelihood" not in json.loads((finished / "eval.json").read_text())
+    loose = ["--config.evaluation.flow_rtol=0.01", "--config.evaluation.flow_atol=0.01"]
+    assert main([f"--workdir={finished}", "--mode=eval", "--config.evaluation.flow_examples=6", *loose]) == 0
+    found = json.loads((finished / "eval.json").read_text())["likelihood"]
+    assert (found["unit"], found["num_examples"], found["dequantization"]) == ("bits/dim", 6, "centred")
+    assert found["total"] == found["bits_per_dim"]
+    assert 0 < found["standard_error"] < abs(found["total"])
+    assert 10 < found["evaluations"]["mean"] <= found["evaluations"]["max"]
+
+
+def test_samples_say_what_they_took(finished, capsys):
+    arguments = [f"--workdir={finished}", "--mode=sample", "--config.sampler.name=probability_flow"]
+    arguments += ["--config.sampler.rtol=0.05", "--config.sampler.atol=0.05"]
+    assert main(arguments) == 0
+    about = json.loads((finished / "samples.json").read_text())
+    assert about["num_evaluations"] == 6002
+    measured = about["measured_evaluations"]
+    assert 2 < measured["min"] <= measured["mean"] <= measured["max"] < 6002
+    assert "at most 6,002 network evaluations each" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert "is there already" in capsys.readouterr().out
+
+
+def test_interpolate(finished):
+    few = ["--config.sampling.pairs=2", "--config.sampling.pair_images=3", "--config.sampling.inversion_steps=30"]
+    assert main([f"--workdir={finished}", "--mode=interpolate", *few]) == 0
+    # two rows of five 8×8 digits, each four times as large and 2 pixels apart
+    assert Image.open(finished / "interpolation.png").size == (5 * 34 + 2, 2 * 34 + 2)
+    about = json.loads((finished / "interpolation.json").read_text())
+    assert (about["pairs"], about["num_steps"], about["perturbation"]) == (2, 30, "Cosine")
+    assert np.isfinite(about["reconstruction_error"])

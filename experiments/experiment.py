@@ -50,6 +50,11 @@ class Experiment:
         """The perturbation whose noise ladder the sampler runs on."""
         return self.model.perturbation if self.under is None else self.under
 
+    @property
+    def fitting_evaluations(self):
+        """Network evaluations for each training example that the sampler is fitted on first; 0 if it is not."""
+        return self.sampler.fitting_evaluations(self.sampled_under) if hasattr(self.sampler, "fitted") else 0
+
     def for_sampling(self, denoiser):
         """A denoiser of this experiment, read under that perturbation."""
         return denoiser if self.under is None else denoiser.under(self.under)
@@ -168,6 +173,8 @@ def _rehearse(experiment, batch_size=2):
     def step(params, keys, x, label):
         denoiser = experiment.for_sampling(model.denoiser(params)).given(label)
         denoiser = denoiser.under(sampler.process(denoiser.perturbation))
+        if experiment.fitting_evaluations:  # it cannot take a step before it is fitted
+            return denoiser(x, row[1])
         state = (x, sampler.history(x)) if hasattr(sampler, "history") else x
         return sampler.step(denoiser, state, *row, keys)
 

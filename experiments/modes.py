@@ -7,7 +7,7 @@ import jax
 from experiments.config import differences
 from experiments.evaluation import write_evaluation
 from experiments.experiment import create, data_facts, exact_mixture, load_data
-from experiments.sampling import draw, picture, write_samples
+from experiments.sampling import draw, fitted, picture, write_samples
 from experiments.workdir import (
     AFTER_TRAINING,
     claim,
@@ -63,8 +63,8 @@ def train(config, source, workdir, trained_in=None, phase=contextlib.nullcontext
 def sample(config, workdir):
     """Draws samples from a run's newest checkpoint."""
     experiment, state = _restore(config, workdir)
-    points = len(experiment.shape) == 1
-    _sample(experiment, state, workdir, load_data(config) if points else None)
+    needed = len(experiment.shape) == 1 or experiment.fitting_evaluations
+    _sample(experiment, state, workdir, load_data(config) if needed else None)
     return 0
 
 
@@ -82,7 +82,8 @@ def _train(experiment, workdir, dataset):
     """(state, signal), as the training loop returns them; grids of samples are drawn on the way."""
 
     def draw_samples(denoiser, step, progress):
-        samples, _ = draw(experiment, denoiser, 64 if len(experiment.shape) == 3 else 1000, progress)
+        number = 64 if len(experiment.shape) == 3 else 1000
+        samples, _ = draw(experiment, denoiser, number, fitted(experiment, denoiser, dataset, number), progress)
         image = picture(samples, _reference(dataset))
         (workdir / "samples").mkdir(exist_ok=True)
         save_png(image, workdir / "samples" / f"step_{step:07d}.png")
@@ -120,7 +121,7 @@ def _trained(experiment, config, facts, folder):
 
 def _sample(experiment, state, workdir, dataset):
     denoiser = experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
-    write_samples(experiment, denoiser, int(state.step), workdir, _reference(dataset))
+    write_samples(experiment, denoiser, int(state.step), workdir, dataset, _reference(dataset))
 
 
 def _evaluate(experiment, state, workdir, config, test, dataset):

@@ -36,6 +36,8 @@ class Sampling:
         seed: of the samples; the same noise for every model and sampler.
         grid: how many of them are drawn in the picture.
         ema: draw with the averaged parameters.
+        fitting_examples: training examples, drawn at random, that a sampler which has to be fitted is fitted on first,
+            such as "analytic_dpm"; the pictures during training take no more of them than they show samples.
     """
 
     num_images: int = 1000
@@ -43,9 +45,10 @@ class Sampling:
     seed: int = 0
     grid: int = 100
     ema: bool = True
+    fitting_examples: int = 1000
 
     def __post_init__(self):
-        for name in ("num_images", "batch_size", "grid"):
+        for name in ("num_images", "batch_size", "grid", "fitting_examples"):
             if getattr(self, name) < 1:
                 raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be at least 1")
 

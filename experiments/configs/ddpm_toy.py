@@ -28,7 +28,9 @@ def get_config():
             "sampler": {
                 "name": "ancestral",
                 "ancestral": {"clip_x0": False},
+                "analytic_dpm": {"clip_x0": False, "last_noise": None},
                 "annealed_langevin": {"steps_per_level": 20, "step_size": 0.1},
+                "predictor_corrector": {"norms": "expected"},
             },
             "sampling": {"num_images": 5000, "batch_size": 5000},
             "evaluation": {"batch_size": 5000, "bound_examples": 2000, "pairwise": 2000},

@@ -44,13 +44,14 @@ def limit(process):
 
 def distances(sampler, process, expected, all_steps, parts=PARTS, **settings):
     """Root mean square distance to what is expected, with each of these numbers of steps; one compilation for all."""
-    process = sampler(**settings).process(process)
+    sampler = functools.partial(sampler, clip_x0=False, **settings)
+    process = sampler().process(process)
     denoiser = GaussianMixture(*(jnp.asarray(part, jnp.float32) for part in parts)).denoiser(process)
     keys = jax.random.split(jax.random.key(1), SHAPE[0])
-    step = jax.jit(sampler(**settings).step)
+    step = jax.jit(sampler().step)
     found = []
     for num_steps in all_steps:
-        taken = sampler(num_steps=num_steps, **settings)
+        taken = sampler(num_steps=num_steps)
         x = jnp.asarray(prior(process))
         state = (x, taken.history(x)) if hasattr(taken, "history") else x
         for row in zip(*taken.rows(process), strict=True):

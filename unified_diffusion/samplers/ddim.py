@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from unified_diffusion.errors import UserError
 from unified_diffusion.samplers.base import Sampler, noise_like
+from unified_diffusion.samplers.clipping import x0_and_eps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class DDIM(Sampler):
         num_steps: steps, one network evaluation each.
         eta: how much of the noise is drawn anew, from 0 to 1.
         clip_x0: clip x0_hat to [-1, 1] in every step, and take eps_hat = (x_t - alpha_t x0_hat) / sigma_t of the
-            clipped one, so that the two still make up x_t; for images.
+            clipped one; for images.
         spacing: how the steps are spread over the levels.
 
     Raises:
@@ -27,7 +28,7 @@ class DDIM(Sampler):
 
     num_steps: int = 50
     eta: float = 0.0
-    clip_x0: bool = False
+    clip_x0: bool = True
     spacing: str = "uniform"
 
     def __post_init__(self):
@@ -40,10 +41,7 @@ class DDIM(Sampler):
 
     def step(self, denoiser, x_t, s, t, key):
         process = denoiser.perturbation
-        x0, eps, *_ = denoiser(x_t, t)
-        if self.clip_x0:
-            x0 = jnp.clip(x0, -1, 1)
-            eps = (x_t - process.alpha(t) * x0) / process.sigma(t)
+        x0, eps = x0_and_eps(denoiser, x_t, t, self.clip_x0)
         # sqrt(sigma_s² - v) with v = eta² sigma_s² (1 - r), in a form that does not cancel.
         r = jnp.exp(process.log_snr_change(s, t))
         direction = process.sigma(s) * jnp.sqrt((1 - self.eta**2) + self.eta**2 * r)

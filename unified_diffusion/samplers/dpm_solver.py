@@ -7,6 +7,7 @@ import numpy as np
 
 from unified_diffusion.errors import UserError
 from unified_diffusion.samplers.base import Sampler, noise_like
+from unified_diffusion.samplers.clipping import x0_and_eps
 from unified_diffusion.samplers.exponential import orders, phi
 
 
@@ -24,6 +25,7 @@ class DPMSolver(Sampler):
         num_steps: steps, one network evaluation each.
         order: 1, 2 or 3.
         stochastic: solve the reverse SDE instead of the ODE.
+        clip_x0: clip x0_hat to [-1, 1] in every step; for images.
         spacing: how the steps are spread over the levels; "log_snr" is the paper's.
 
     Raises:
@@ -33,6 +35,7 @@ class DPMSolver(Sampler):
     num_steps: int = 20
     order: int = 2
     stochastic: bool = False
+    clip_x0: bool = True
     spacing: str = "log_snr"
 
     def __post_init__(self):
@@ -64,7 +67,7 @@ class DPMSolver(Sampler):
 
     def step(self, denoiser, state, s, t, keep, gain, slope, bend, noise, r0, r1, key):
         x_t, (x0_1, x0_2) = state
-        x0 = denoiser(x_t, t).x0
+        x0, _ = x0_and_eps(denoiser, x_t, t, self.clip_x0)
         d1_0, d1_1 = (x0 - x0_1) / r0, (x0_1 - x0_2) / r1
         x_s = keep * x_t + gain * x0 + slope * d1_0 + bend * (d1_0 - d1_1)
         if self.stochastic:

@@ -4,6 +4,7 @@ import dataclasses
 
 from unified_diffusion.samplers.base import Sampler, noise_like
 from unified_diffusion.samplers.churn import check_churn, churned
+from unified_diffusion.samplers.clipping import x0_and_eps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class Euler(Sampler):
 
     Args:
         num_steps: steps, one network evaluation each.
-        churn, churn_min, churn_max, churn_noise: as in `Heun`.
+        churn, churn_min, churn_max, churn_noise, clip_x0: as in `Heun`.
         spacing: how the steps are spread over the levels.
 
     Raises:
@@ -29,6 +30,7 @@ class Euler(Sampler):
     churn_min: float = 0.0
     churn_max: float | None = None
     churn_noise: float = 1.0
+    clip_x0: bool = True
     spacing: str = "karras"
 
     def __post_init__(self):
@@ -43,7 +45,7 @@ class Euler(Sampler):
     def step(self, denoiser, x_t, s, t, t_hat, scale, noise, key):
         process = denoiser.perturbation
         x_hat = scale * x_t + noise * noise_like(key, x_t) if self.churn else x_t
-        x0, eps, *_ = denoiser(x_hat, t_hat)
+        x0, eps = x0_and_eps(denoiser, x_hat, t_hat, self.clip_x0)
         # x_hat / alpha_hat + (sigma_s / alpha_s - sigma_hat / alpha_hat) eps, times alpha_s
         return process.alpha(s) * x0 + process.sigma(s) * eps
 

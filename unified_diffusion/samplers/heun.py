@@ -7,6 +7,7 @@ import numpy as np
 
 from unified_diffusion.samplers.base import Sampler, noise_like
 from unified_diffusion.samplers.churn import check_churn, churned
+from unified_diffusion.samplers.clipping import x0_and_eps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Heun(Sampler):
         churn_min, churn_max: S_tmin and S_tmax, the range of sigma with churn, in data units of [-1, 1]; None is no
             upper end.
         churn_noise: S_noise, the standard deviation of that noise; a little above 1 makes up for lost detail.
+        clip_x0: clip x0_hat to [-1, 1] in every evaluation, and eps_hat accordingly; for images.
         spacing: how the steps are spread over the levels; "karras" is the paper's.
 
     Raises:
@@ -36,6 +38,7 @@ class Heun(Sampler):
     churn_min: float = 0.0
     churn_max: float | None = None
     churn_noise: float = 1.0
+    clip_x0: bool = True
     spacing: str = "karras"
 
     def __post_init__(self):
@@ -52,12 +55,13 @@ class Heun(Sampler):
     def step(self, denoiser, x_t, s, t, t_hat, scale, noise, stride, key):
         process = denoiser.perturbation
         x_hat = scale * x_t + noise * noise_like(key, x_t) if self.churn else x_t
-        x0, eps, *_ = denoiser(x_hat, t_hat)
+        x0, eps = x0_and_eps(denoiser, x_hat, t_hat, self.clip_x0)
         # x_hat / alpha_hat + (sigma_s / alpha_s - sigma_hat / alpha_hat) eps, times alpha_s
         x_s = process.alpha(s) * x0 + process.sigma(s) * eps
 
         def second_order(x_s):
-            return x_s + stride * (denoiser(x_s, s).eps - eps) / 2
+            _, eps_s = x0_and_eps(denoiser, x_s, s, self.clip_x0)
+            return x_s + stride * (eps_s - eps) / 2
 
         return jax.lax.cond(s > 0, second_order, lambda x_s: x_s, x_s)
 

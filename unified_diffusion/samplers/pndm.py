@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unified_diffusion.samplers.base import Sampler
+from unified_diffusion.samplers.clipping import x0_and_eps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class PNDM(Sampler):
 
     Args:
         num_steps: steps; four network evaluations in each of the first three, one in the others and in the last.
+        clip_x0: clip x0_hat to [-1, 1] in every evaluation, and eps_hat accordingly; for images.
         spacing: how the steps are spread over the levels. The paper's is "uniform", which goes wrong where the first
             steps lose almost all of the noise, as in a cosine schedule.
     """
@@ -25,6 +27,7 @@ class PNDM(Sampler):
     continuous = True  # the Runge-Kutta steps ask for eps half-way
 
     num_steps: int = 50
+    clip_x0: bool = True
     spacing: str = "log_snr"
 
     def schedule(self, perturbation):
@@ -41,13 +44,17 @@ class PNDM(Sampler):
     def step(self, denoiser, state, s, t, middle, kind, key):
         x_t, (eps_1, eps_2, eps_3) = state
         process = denoiser.perturbation
-        eps = denoiser(x_t, t).eps
+
+        def eps_hat(x, t):
+            return x0_and_eps(denoiser, x, t, self.clip_x0)[1]
+
+        eps = eps_hat(x_t, t)
 
         def runge_kutta():
             e_1 = eps
-            e_2 = denoiser(transfer(process, x_t, e_1, t, middle), middle).eps
-            e_3 = denoiser(transfer(process, x_t, e_2, t, middle), middle).eps
-            e_4 = denoiser(transfer(process, x_t, e_3, t, s), s).eps
+            e_2 = eps_hat(transfer(process, x_t, e_1, t, middle), middle)
+            e_3 = eps_hat(transfer(process, x_t, e_2, t, middle), middle)
+            e_4 = eps_hat(transfer(process, x_t, e_3, t, s), s)
             return (e_1 + 2 * e_2 + 2 * e_3 + e_4) / 6
 
         def multistep():

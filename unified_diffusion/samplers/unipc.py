@@ -9,6 +9,7 @@ import numpy as np
 from unified_diffusion.errors import UserError
 from unified_diffusion.registry import choose
 from unified_diffusion.samplers.base import Sampler
+from unified_diffusion.samplers.clipping import x0_and_eps
 from unified_diffusion.samplers.exponential import orders, phi
 
 
@@ -24,6 +25,7 @@ class UniPC(Sampler):
         order: p, 1, 2 or 3.
         variant: B(h) = exp(-h) - 1 ("bh2") or -h ("bh1"). It matters for the predictor of order 2 and the corrector of
             order 1, whose one coefficient is set to 1/2; the others' coefficients are solved for, and B(h) cancels.
+        clip_x0: clip x0_hat to [-1, 1] in every step; for images.
         spacing: how the steps are spread over the levels; "log_snr" is the paper's.
 
     Raises:
@@ -33,6 +35,7 @@ class UniPC(Sampler):
     num_steps: int = 20
     order: int = 2
     variant: str = "bh2"
+    clip_x0: bool = True
     spacing: str = "log_snr"
 
     def __post_init__(self):
@@ -72,7 +75,7 @@ class UniPC(Sampler):
 
     def step(self, denoiser, state, s, t, predictor, corrector, key):
         x_t, (x_1, x0_1, x0_2, x0_3) = state
-        x0 = denoiser(x_t, t).x0
+        x0, _ = x0_and_eps(denoiser, x_t, t, self.clip_x0)
         corrections = x0_2 - x0_1, x0_3 - x0_1, x0 - x0_1
         x_t = _combined(corrector, x_1, x0_1, *corrections)
         x_s = _combined(predictor, x_t, x0, x0_1 - x0, x0_2 - x0)

@@ -13,6 +13,7 @@ from unified_diffusion.samplers.heun import Heun
 from unified_diffusion.samplers.langevin import AnnealedLangevin
 from unified_diffusion.samplers.pndm import PNDM
 from unified_diffusion.samplers.predictor_corrector import PredictorCorrector
+from unified_diffusion.samplers.probability_flow import ProbabilityFlow
 from unified_diffusion.samplers.reverse_diffusion import ReverseDiffusion
 from unified_diffusion.samplers.unipc import UniPC
 
@@ -28,6 +29,7 @@ SAMPLERS = {
     "heun": Heun,
     "pndm": PNDM,
     "predictor_corrector": PredictorCorrector,
+    "probability_flow": ProbabilityFlow,
     "reverse_diffusion": ReverseDiffusion,
     "unipc": UniPC,
 }
@@ -45,6 +47,7 @@ __all__ = [
     "Heun",
     "PNDM",
     "PredictorCorrector",
+    "ProbabilityFlow",
     "ReverseDiffusion",
     "Sampler",
     "UniPC",

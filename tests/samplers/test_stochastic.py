@@ -310,9 +310,17 @@ def numbered(number):
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(KEYS)
 
 
-@pytest.mark.parametrize("norms", ["expected", "example"])
-@pytest.mark.parametrize("predictor", ["reverse_diffusion", "ancestral", "none"])
-@pytest.mark.parametrize(("name", "s", "t"), [("ddpm", 299, 300), ("ncsn", 4, 5)])
+@pytest.mark.parametrize(
+    ("name", "s", "t", "predictor", "norms"),
+    [
+        ("ddpm", 299, 300, "reverse_diffusion", "example"),
+        ("ddpm", 280, 300, "reverse_diffusion", "expected"),
+        ("ddpm", 299, 300, "ancestral", "example"),
+        ("ddpm", 280, 300, "none", "example"),
+        ("ncsn", 4, 5, "reverse_diffusion", "example"),
+        ("ncsn", 4, 5, "none", "expected"),
+    ],
+)
 def test_one_predictor_corrector_step(name, s, t, predictor, norms):
     """Song et al. 2021, algorithms 4 and 5: x + e g + sqrt(2 e) z, e = 2 c² (r ‖z‖ / ‖g‖)²; then the predictor."""
     process, chain = PROCESSES[name]
@@ -325,7 +333,9 @@ def test_one_predictor_corrector_step(name, s, t, predictor, norms):
         e = 2 * scale**2 * (0.2 * ratio) ** 2
         x = x + e * g + np.sqrt(2 * e) * z
     z = normal(numbered(0))
-    if predictor == "reverse_diffusion":
+    if predictor == "none":
+        x = x * chain.marginals()[0][s] / alpha
+    elif predictor == "reverse_diffusion":
         x = (2 - scale) * x + variance * score(x, alpha, sigma) + np.sqrt(variance) * z
     elif predictor == "ancestral":
         a, b, _ = chain.posterior(s, t)
@@ -354,6 +364,66 @@ def test_predictors_take_their_schedules_and_are_read_where_they_need():
     for column, other in zip(sampler.schedule(VP()), expected, strict=True):
         np.testing.assert_array_equal(column, other)
     assert PredictorCorrector().process(DDPM()) == DDPM()
+
+
+class Counting:
+    """A network that counts its evaluations at run time."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x, noise_label, label=None, *, rngs=None):
+        jax.debug.callback(self._called)
+        return 0.1 * x
+
+    def _called(self):
+        self.calls += 1
+
+    def counted(self):
+        """Those since it was last asked."""
+        jax.effects_barrier()
+        calls, self.calls = self.calls, 0
+        return calls
+
+
+@pytest.mark.parametrize(
+    ("sampler", "process", "evaluations"),
+    [
+        (EulerMaruyama(num_steps=30), DDPM(20), 30),  # more than it has levels: between them
+        (EulerMaruyama(num_steps=None), VP(num_steps=11), 11),
+        (ReverseDiffusion(), NCSN(9), 9),
+        (ReverseDiffusion(num_steps=6), Cosine(), 6),
+        (ConsistentAnnealed(), NCSN(9), 9),
+        (ConsistentAnnealed(num_steps=6), SubVP(), 6),
+        (PredictorCorrector(num_steps=5, corrector_steps=2), VE(), 15),
+        (PredictorCorrector(num_steps=5, corrector_steps=0), DDPM(20), 5),
+        (PredictorCorrector(predictor="none", num_steps=5, corrector_steps=3), DDPM(20), 16),
+        (PredictorCorrector(predictor="none", corrector_steps=1), NCSN(9), 10),
+        (PredictorCorrector(predictor="euler_maruyama", num_steps=5), DDPM(20), 10),
+        (
+            PredictorCorrector(predictor="annealed_langevin", predictor_options={"steps_per_level": 2}),
+            NCSN(3),
+            14,
+        ),
+        (PredictorCorrector(predictor="heun", num_steps=4), VP(), 11),
+    ],
+)
+def test_evaluations_are_those_that_ran(sampler, process, evaluations):
+    network = Counting()
+    jax.block_until_ready(sampler(Denoiser(network, process), jax.random.key(0), (1, 3)))
+    assert network.counted() == sampler.num_evaluations(process) == evaluations
+
+
+@pytest.mark.parametrize("process", [DDPM(20), VE()])
+def test_evaluations_of_a_fit_and_of_what_is_sampled_with_it(process):
+    network, sampler = Counting(), AnalyticDPM(num_steps=6)
+    denoiser = Denoiser(network, process)
+    assert (sampler.fitting_evaluations(process), sampler.num_evaluations(process)) == (6, 6)
+    fitted = sampler.fitted(denoiser, np.zeros((8, 3)), jax.random.key(0), batch_size=4)
+    assert network.counted() == 2 * sampler.fitting_evaluations(process)  # two batches, so that many for each example
+    assert fitted.fitting_evaluations(process) == 0
+    jax.block_until_ready(fitted(denoiser, jax.random.key(0), (1, 3)))
+    assert network.counted() == fitted.num_evaluations(process)
 
 
 class Remembering(Ancestral):

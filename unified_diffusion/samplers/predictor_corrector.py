@@ -32,8 +32,8 @@ class PredictorCorrector(Sampler):
     norms that the noise has on average, ‖z‖² = D and ‖score‖² = D / sigma_t², so that e = 2 c (snr sigma_t)².
 
     Args:
-        predictor: "none", or any sampler without a memory: a name in `SAMPLERS` or "module:Class". "none" leaves x as
-            it is between levels, and ends with the denoising step as the others do.
+        predictor: "none", or any sampler without a memory: a name in `SAMPLERS` or "module:Class". "none" leaves
+            x / alpha as it is between levels, and ends with the denoising step as the others do.
         predictor_options: further arguments of the predictor.
         num_steps: steps of the predictor; None leaves its own default.
         spacing: how they are spread; None leaves its own default.
@@ -112,7 +112,7 @@ class PredictorCorrector(Sampler):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stay(Sampler):
-    """x_s = x_t, and x0_hat at s = 0: no predictor at all, for Langevin steps alone.
+    """x_s / alpha_s = x_t / alpha_t, and x0_hat at s = 0: no predictor at all, for Langevin steps alone.
 
     Args:
         num_steps: levels to stay at; None takes every one.
@@ -131,7 +131,8 @@ class Stay(Sampler):
 
     def step(self, denoiser, x_t, s, t, key):
         del key
-        return jax.lax.cond(jnp.asarray(s) == 0, lambda: denoiser(x_t, t).x0, lambda: x_t)
+        rescale = denoiser.perturbation.alpha(s) / denoiser.perturbation.alpha(t)
+        return jax.lax.cond(jnp.asarray(s) == 0, lambda: denoiser(x_t, t).x0, lambda: expand(rescale, x_t) * x_t)
 
     def num_evaluations(self, perturbation):
         return 1

@@ -88,8 +88,7 @@ def test_order_of_convergence(order, sampler, settings):
 
 # (sampler, settings, steps, how near to the limit they come)
 DETERMINISTIC = [
-    (DDIM, {"spacing": "karras"}, 500, 7e-3),
-    (Euler, {}, 250, 1.2e-2),
+    (DDIM, {"spacing": "karras"}, 250, 1.4e-2),  # and so Euler, which is the same
     (Heun, {}, 100, 3e-3),
     (DPMSolver, {"order": 3}, 60, 4e-4),
     (UniPC, {"order": 3}, 60, 2e-4),

@@ -73,7 +73,6 @@ def exactly(sampler, process, x, z, mixture=EXACT):
         (DDIM(num_steps=7), "ddpm"),
         (DDIM(num_steps=6, eta=0.6, clip_x0=False, spacing="quadratic"), "ddpm-cosine"),
         (Euler(num_steps=6, clip_x0=False), "subvp"),
-        (Euler(num_steps=6, churn=3.0), "ncsn"),
         (Heun(num_steps=6, clip_x0=False), "cosine"),
         (Heun(num_steps=8, churn=2.5, churn_min=0.1, churn_max=20.0, churn_noise=1.01), "ve"),
         (Heun(num_steps=6, churn=100.0), "vp"),
@@ -82,13 +81,11 @@ def exactly(sampler, process, x, z, mixture=EXACT):
         (DPMSolver(num_steps=7, order=3, spacing="quadratic"), "subvp"),
         (DPMSolver(num_steps=7, stochastic=True, clip_x0=False), "ve"),
         (DPMSolver(num_steps=7, order=3, stochastic=True), "vp"),
-        (UniPC(num_steps=6, order=1, variant="bh1"), "cosine"),
         (UniPC(num_steps=7), "ddpm"),
         (UniPC(num_steps=7, variant="bh1", clip_x0=False), "ve"),
         (UniPC(num_steps=8, order=3), "ncsn"),
         (PNDM(num_steps=8), "ddpm"),
         (PNDM(num_steps=7, clip_x0=False, spacing="karras"), "ve"),
-        (PNDM(num_steps=3, spacing="uniform"), "vp"),
     ],
     ids=str,
 )
@@ -132,7 +129,7 @@ def moments(sampler, process):
     ids=str,
 )
 def test_stochastic_samplers_keep_the_moments_of_a_gaussian(sampler, process):
-    process, sampler, count = PROCESSES[process], dataclasses.replace(sampler, clip_x0=False), 40_000
+    process, sampler, count = PROCESSES[process], dataclasses.replace(sampler, clip_x0=False), 20_000
     x = np.asarray(sampler(GAUSSIAN.denoiser(process), jax.random.key(0), (count, 1)), np.float64)
     mean, variance = moments(sampler, process)
     assert abs(x.mean() - mean) < 4.5 * np.sqrt(variance / count)
@@ -147,7 +144,7 @@ def final(sampler, process):
     return np.asarray(sampler(MIXTURE.denoiser(process), jax.random.key(1), (BATCH, 2)))
 
 
-@pytest.mark.parametrize("process", ["ddpm-cosine", "ncsn", "vp"])
+@pytest.mark.parametrize("process", ["ddpm-cosine", "ncsn"])
 def test_ddim_with_all_the_noise_is_ancestral_sampling(process):
     process = PROCESSES[process]
     ancestral = final(Ancestral(num_steps=12, variance="small"), process)

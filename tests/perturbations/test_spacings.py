@@ -41,7 +41,13 @@ def test_continuous_times_fall_to_zero_by_way_of_no_level_below_the_first(spacin
 def test_uniform_and_trailing_are_even_in_t(process):
     for spacing in ("uniform", "trailing"):
         times, last = process.timesteps(5, spacing), process.times[-1]
-        np.testing.assert_allclose(times, last * np.arange(5, -1, -1) / 5, atol=0.5 if last > 1 else 1e-12)
+        even = np.append(process.times[::-1], 0) if process.num_steps == 5 else last * np.arange(5, -1, -1) / 5
+        np.testing.assert_allclose(times, even, atol=0.5 if last > 1 else 1e-12)
+
+
+@pytest.mark.parametrize("process", [*CHAINS, *CONTINUOUS, NCSN().continuous])
+def test_as_many_uniform_steps_as_levels_visit_the_levels(process):
+    np.testing.assert_allclose(process.timesteps(process.num_steps), [*process.times[::-1], 0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("process", [DDPM(), VP(), Cosine()])

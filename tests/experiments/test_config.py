@@ -214,6 +214,6 @@ def test_sections_are_dicts():
 
 def test_a_run_from_before_a_field_was_there_did_what_its_value_now_says():
     older, newer = {"model": {"name": "mlp"}}, {"model": {"name": "mlp", "noise_embedding": "sinusoidal"}}
-    assert differences(older, newer) == {}
+    assert configs.differences(older, newer) == {}
     newer["model"]["noise_embedding"] = "fourier"
-    assert differences(older, newer) == {"model.noise_embedding": ("sinusoidal", "fourier")}
+    assert configs.differences(older, newer) == {"model.noise_embedding": ("sinusoidal", "fourier")}

@@ -13,7 +13,7 @@ SHORT = [
     "--config.data.density=gaussians_unequal",
     "--config.model.width=64",
     "--config.model.depth=2",
-    "--config.training.steps=500",
+    "--config.training.steps=800",
     "--config.training.batch_size=128",
     "--config.training.ema_decay=0.98",
     "--config.training.log_every=300",
@@ -39,7 +39,7 @@ slow = pytest.mark.slow
         ("vp", ["--config.objective.time_sampler=low_discrepancy", "--config.model.noise_embedding=fourier"]),
         pytest.param("sub_vp", ["--config.objective.time_sampler=importance"], marks=slow),
         pytest.param("ve", ["--config.objective.time_sampler=lognormal"], marks=slow),
-        pytest.param("cosine", ["--config.objective.weighting=min_snr"], marks=slow),
+        pytest.param("cosine", ["--config.denoiser.prediction=v"], marks=slow),
     ],
 )
 def test_a_short_run_finds_the_components(name, settings, tmp_path):

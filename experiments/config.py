@@ -48,6 +48,8 @@ UNNAMED = {
     "sampling": Sampling,
     "evaluation": Evaluation,
 }
+# Fields that configs of an older version lack, with what its runs did.
+_LATER = {"model.noise_embedding": "sinusoidal"}
 # Arguments that the experiment itself gives.
 GIVEN = {"self", "split", "example_shape", "num_classes", "out_channels", "rngs"}
 
@@ -139,7 +141,7 @@ def later(overrides, more):
 
 def differences(old, new):
     """The dotted fields in which two resolved configs differ: {field: (old, new)}."""
-    flat_old, flat_new = flatten(old), flatten(new)
+    flat_old, flat_new = {**_LATER, **flatten(old)}, {**_LATER, **flatten(new)}
     return {
         field: (flat_old.get(field), flat_new.get(field))
         for field in {**flat_old, **flat_new}

@@ -165,7 +165,7 @@ class Denoiser:
         x = at.x_t / expand(jnp.hypot(at.alpha, at.sigma), at.x_t) if self.scale_input else at.x_t
         noise_label = jnp.asarray(noise_label)
         if getattr(self.network, "integer_labels", False):
-            noise_label = jnp.rint(noise_label).astype(jnp.int32)
+            noise_label = jnp.maximum(jnp.rint(noise_label), 0).astype(jnp.int32)
         output = self.network(x, noise_label, label, rngs=rngs)
         output, fraction = self._split(output, at.x_t)
         levels = (expand(level, at.x_t) for level in at[1:])

@@ -19,7 +19,7 @@ def draw(experiment, denoiser, number, progress=None):
     The denoiser is given as it was trained, and read under the experiment's `under`.
     """
     sampling, mesh = experiment.sampling, data_mesh()
-    labels = np.arange(number, dtype=np.int32) % experiment.num_classes if experiment.model.conditional else None
+    labels = experiment.labels(number)
     # A multiple of the devices: a sample does not depend on how many are drawn with it.
     batch_size = -(-min(number, sampling.batch_size) // mesh.size) * mesh.size
     samples = generate(
@@ -51,13 +51,14 @@ def write_samples(experiment, denoiser, step, workdir, reference=None):
         "step": step,
         "sampler": type(experiment.sampler).__name__,
         **dataclasses.asdict(experiment.sampler),
-        "num_evaluations": experiment.sampler.num_evaluations(experiment.sampled_under),
+        "num_evaluations": experiment.num_evaluations,
         "perturbation": type(experiment.model.perturbation).__name__,
         "under": None if experiment.under is None else _described(experiment.under),
         "num_images": sampling.num_images,
         "seed": sampling.seed,
         "ema": sampling.ema,
         "grid": sampling.grid,
+        **_control(experiment),
     }
     files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json")]
     archive, png, about = files
@@ -73,6 +74,22 @@ def write_samples(experiment, denoiser, step, workdir, reference=None):
     print(f"wrote {archive} and {png}")
 
 
+def _control(experiment):
+    """{"label", "guidance", "classifier"} of samples.json: the class asked for, and what guides; Nones for nothing."""
+    sampling = experiment.sampling
+    guidance, classifier = None, None
+    if sampling.guidance_scale != 1:
+        guidance = {"scale": sampling.guidance_scale, "interval": sampling.guidance_interval}
+    if experiment.classifier is not None:
+        classifier = {
+            "workdir": sampling.classifier,
+            "step": experiment.classifier_step,
+            "scale": sampling.classifier_scale,
+            "num_gradients": experiment.sampler.num_evaluations(experiment.sampled_under),
+        }
+    return {"label": sampling.label, "guidance": guidance, "classifier": classifier}
+
+
 def _described(perturbation):
     """{"name": its class, field: value}."""
     fields = dataclasses.asdict(perturbation) if dataclasses.is_dataclass(perturbation) else {}
@@ -81,5 +98,6 @@ def _described(perturbation):
 
 
 def _same(about, how):
-    """Whether samples.json tells `how`; where it is of an older version it does not say `under`."""
-    return {"under": None, **json.loads(about.read_text())} == json.loads(json.dumps(how))
+    """Whether samples.json tells `how`; one of an older version does not say all of it."""
+    older = dict.fromkeys(("under", "label", "guidance", "classifier"))
+    return {**older, **json.loads(about.read_text())} == json.loads(json.dumps(how))

@@ -235,6 +235,16 @@ def _check_guidance(sampling, reading, training, num_classes):
             f"config.sampling.guidance_scale = {sampling.guidance_scale} needs a run that was trained without its "
             "labels, too, config.training.label_dropout=0.1"
         )
+    if sampling.guidance_interval is not None and not reading.conditional:
+        raise UserError(
+            "config.sampling.guidance_interval is of classifier-free guidance, which needs a run that was trained with "
+            "labels, config.denoiser.conditional=true"
+        )
+    if sampling.classifier_scale != 1 and sampling.classifier is None:
+        raise UserError(
+            f"config.sampling.classifier_scale = {sampling.classifier_scale}, but there is no classifier: set "
+            "config.sampling.classifier to the folder of one"
+        )
     if sampling.label is not None:
         if not reading.conditional and sampling.classifier is None:
             raise UserError(

@@ -88,8 +88,8 @@ def _train(experiment, workdir, dataset):
     """(state, signal), as the training loop returns them; grids of samples are drawn on the way."""
 
     def draw_samples(denoiser, step, progress):
-        samples, _ = draw(experiment, denoiser, 64 if len(experiment.shape) == 3 else 1000, progress)
-        image = picture(samples, _reference(dataset))
+        samples, labels = draw(experiment, denoiser, 64 if len(experiment.shape) == 3 else 1000, progress)
+        image = picture(samples, _reference(dataset), labels)
         (workdir / "samples").mkdir(exist_ok=True)
         save_png(image, workdir / "samples" / f"step_{step:07d}.png")
         return image

@@ -36,9 +36,12 @@ def draw(experiment, denoiser, number, progress=None):
     return (to_uint8(samples) if len(experiment.shape) == 3 else samples), labels
 
 
-def picture(samples, reference=None):
-    """A grid of images, or a scatter plot of points over the data's."""
-    return image_grid(samples) if samples.ndim == 4 else plot_points(samples, reference)
+def picture(samples, reference=None, labels=None):
+    """A grid of images, of which a column is one class where the labels are some few in turn; or a plot of points."""
+    if samples.ndim != 4:
+        return plot_points(samples, reference)
+    classes = 0 if labels is None else len(np.unique(labels))
+    return image_grid(samples, columns=classes if 1 < classes <= 20 else None)
 
 
 def write_samples(experiment, denoiser, step, workdir, reference=None):
@@ -69,7 +72,8 @@ def write_samples(experiment, denoiser, step, workdir, reference=None):
     samples, labels = draw(experiment, denoiser, sampling.num_images)
     keep_previous(*files)
     np.savez(archive, arr_0=samples, **({} if labels is None else {"labels": labels}))
-    save_png(picture(samples[: sampling.grid] if samples.ndim == 4 else samples, reference), png)
+    shown = slice(sampling.grid) if samples.ndim == 4 else slice(None)
+    save_png(picture(samples[shown], reference, None if labels is None else labels[shown]), png)
     write_json(about, how)
     print(f"wrote {archive} and {png}")
 

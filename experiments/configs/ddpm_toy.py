@@ -27,6 +27,7 @@ def get_config():
             },
             "sampler": {
                 "name": "ancestral",
+                **{name: {"clip_x0": False} for name in ("ddim", "euler", "heun", "dpm_solver", "unipc", "pndm")},
                 "ancestral": {"clip_x0": False},
                 "annealed_langevin": {"steps_per_level": 20, "step_size": 0.1},
             },

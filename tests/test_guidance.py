@@ -236,9 +236,9 @@ def test_a_learned_variance_is_the_conditional_one():
             )
 
     denoiser = Denoiser(Learned(), DDPM(20), variance="learned")
-    guided, given = Guided(denoiser, 3.0)(X, 7, LABEL), denoiser(X, 7, LABEL)
+    guided, given = ask(Guided(denoiser, 3.0), X, 7, LABEL), ask(denoiser, X, 7, LABEL)
     np.testing.assert_allclose(guided.log_variance, given.log_variance, rtol=1e-6)
-    assert np.abs(given.log_variance - denoiser(X, 7).log_variance).max() > 1e-3
+    assert np.abs(given.log_variance - ask(denoiser, X, 7).log_variance).max() > 1e-3
 
 
 def test_misuse_says_what_to_do():

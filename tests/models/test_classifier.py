@@ -17,23 +17,23 @@ def build(shape=(8, 8, 1), **options):
 
 
 def test_logits_are_float32_and_zero_at_the_start():
-    for dtype in ("float32", "bfloat16"):
-        logits = jax.jit(lambda dtype=dtype: build(dtype=dtype)(jnp.ones((5, 8, 8, 1)), jnp.arange(5)))()
-        assert logits.dtype == jnp.float32
-        np.testing.assert_array_equal(logits, np.zeros((5, 3)))
+    x, t = jnp.ones((5, 8, 8, 1)), jnp.arange(5)
+    logits = jax.jit(lambda: build(multipliers=(1,))(x, t))()
+    assert logits.dtype == jnp.float32
+    np.testing.assert_array_equal(logits, np.zeros((5, 3)))
+    assert jax.eval_shape(lambda: build(dtype="bfloat16")(x, t)).dtype == jnp.float32
 
 
 def test_it_sees_the_image_and_its_noise_and_no_label(randomise):
     net = randomise(lambda: build(dropout=0.5))
+    call = jax.jit(lambda x, t, label=None: net(x, t, label))
     x, t = jax.random.normal(jax.random.key(0), (4, 8, 8, 1)), jnp.full(4, 5)
-    logits = net(x, t)
+    logits = call(x, t)
     assert logits.shape == (4, 3)
-    for other in (net(x + 0.1, t), net(x, t + 20), net(x, t, rngs=nnx.Rngs(dropout=0))):
+    for other in (call(x + 0.1, t), call(x, t + 20), jax.jit(lambda: net(x, t, rngs=nnx.Rngs(dropout=0)))()):
         assert np.abs(other - logits).max() > 1e-4
-    np.testing.assert_array_equal(net(x, t, jnp.arange(4)), logits)
-    np.testing.assert_allclose(net(x[:1], 5), logits[:1], rtol=1e-4, atol=1e-5)
-    gradient = jax.grad(lambda x: net(x, t)[:, 0].sum())(x)
-    assert np.all(np.abs(gradient).max(axis=(1, 2, 3)) > 0)
+    np.testing.assert_allclose(call(x, t, jnp.arange(4)), logits, rtol=1e-6)
+    np.testing.assert_allclose(call(x[::-1], t), logits[::-1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

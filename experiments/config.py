@@ -49,7 +49,7 @@ UNNAMED = {
     "evaluation": Evaluation,
 }
 # Fields that configs of an older version lack, with what its runs did.
-_LATER = {"training.label_dropout": 0.0}
+_LATER = {"model.noise_embedding": "sinusoidal", "training.label_dropout": 0.0}
 # Arguments that the experiment itself gives.
 GIVEN = {"self", "split", "example_shape", "num_classes", "out_channels", "rngs"}
 

@@ -194,7 +194,7 @@ class Denoiser:
         x = at.x_t / expand(jnp.hypot(at.alpha, at.sigma), at.x_t) if self.scale_input else at.x_t
         noise_label = jnp.asarray(noise_label)
         if getattr(self.network, "integer_labels", False):
-            noise_label = jnp.rint(noise_label).astype(jnp.int32)
+            noise_label = jnp.maximum(jnp.rint(noise_label), 0).astype(jnp.int32)
         return self.network(x, noise_label, label, rngs=rngs)
 
     def _split(self, output, x):

@@ -12,6 +12,7 @@ def get_config():
                 "name": "ddpm",
                 "ddpm": {"num_steps": 200, "schedule": "cosine"},
                 "ncsn": {"num_steps": 50, "sigma_min": 0.02, "sigma_max": 5.0},
+                "ve": {"sigma_min": 0.02, "sigma_max": 5.0},
             },
             "model": {"name": "mlp", "width": 128, "depth": 3},
             "denoiser": {"prediction": "eps", "scale_input": True},

@@ -32,6 +32,7 @@ class UNet(nnx.Module):
         out_channels: channels of the output; None means C. A learned variance takes 2 C.
         num_classes: how many classes there are: labels are 0 .. num_classes - 1, and `num_classes` itself for "no
             label". With 0 the network takes no labels.
+        noise_embedding: what the noise label is shown as, "sinusoidal" or "fourier".
         dtype: what is computed in, "float32" or "bfloat16". Parameters, norm statistics and the output are float32.
         remat: recompute each block in the backward pass rather than store its insides: less memory, about a third
             more work, same values.
@@ -53,6 +54,7 @@ class UNet(nnx.Module):
         num_groups: int = 32,
         out_channels: int | None = None,
         num_classes: int = 0,
+        noise_embedding: str = "sinusoidal",
         dtype: str = "float32",
         remat: bool = False,
         rngs: nnx.Rngs,
@@ -74,7 +76,7 @@ class UNet(nnx.Module):
         self.num_classes = num_classes
         self.dropout = dropout
         self.remat = remat
-        self.conditioning = Conditioning(channels, num_classes=num_classes, **common)
+        self.conditioning = Conditioning(channels, num_classes=num_classes, noise_embedding=noise_embedding, **common)
         self.conv_in = conv(in_channels, channels, **common)
         levels = [(channels * m, height >> i in attention_resolutions) for i, m in enumerate(multipliers)]
 

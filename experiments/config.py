@@ -49,7 +49,7 @@ UNNAMED = {
     "evaluation": Evaluation,
 }
 # Fields that configs of an older version lack, with what its runs did.
-_LATER = {"model.noise_embedding": "sinusoidal"}
+_LATER = {"model.noise_embedding": "sinusoidal", "training.label_dropout": 0.0}
 # Arguments that the experiment itself gives.
 GIVEN = {"self", "split", "example_shape", "num_classes", "out_channels", "rngs"}
 
@@ -131,6 +131,11 @@ def build(section, fields, *args, **given):
         return None
     target = _target(section, fields.pop("name", None))
     return target(*args, **given, **{name: _frozen(value) for name, value in fields.items()})
+
+
+def chosen(section, fields):
+    """The class that a resolved section stands for."""
+    return _target(section, fields.get("name"))
 
 
 def later(overrides, more):

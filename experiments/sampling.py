@@ -21,7 +21,7 @@ def draw(experiment, denoiser, number, sampler, progress=None):
     as `fitted` gives it.
     """
     sampling, mesh = experiment.sampling, data_mesh()
-    labels = np.arange(number, dtype=np.int32) % experiment.num_classes if experiment.model.conditional else None
+    labels = experiment.labels(number)
     # A multiple of the devices: a sample does not depend on how many are drawn with it.
     batch_size = -(-min(number, sampling.batch_size) // mesh.size) * mesh.size
     samples = generate(
@@ -39,7 +39,7 @@ def draw(experiment, denoiser, number, sampler, progress=None):
 
 
 def fitted(experiment, denoiser, dataset, limit=None):
-    """The experiment's sampler, fitted to the denoiser if it has to be.
+    """The experiment's sampler, fitted to the denoiser, unguided, if it has to be.
 
     That takes `sampling.fitting_examples` of the training data, `limit` at most: always the same ones of a seed.
     """
@@ -49,7 +49,7 @@ def fitted(experiment, denoiser, dataset, limit=None):
     number = min(sampling.fitting_examples, len(dataset), limit or len(dataset))
     batch = dataset.gather(np.asarray(jax.random.permutation(key, len(dataset)))[:number])
     return experiment.sampler.fitted(
-        experiment.for_sampling(denoiser),
+        experiment.unguided(denoiser),
         np.asarray(to_model(batch["x0"])),
         jax.random.fold_in(key, 1),
         batch["label"] if experiment.model.conditional else None,
@@ -57,9 +57,12 @@ def fitted(experiment, denoiser, dataset, limit=None):
     )
 
 
-def picture(samples, reference=None):
-    """A grid of images, or a scatter plot of points over the data's."""
-    return image_grid(samples) if samples.ndim == 4 else plot_points(samples, reference)
+def picture(samples, reference=None, labels=None):
+    """A grid of images, of which a column is one class where the labels are some few in turn; or a plot of points."""
+    if samples.ndim != 4:
+        return plot_points(samples, reference)
+    classes = 0 if labels is None else len(np.unique(labels))
+    return image_grid(samples, columns=classes if 1 < classes <= 20 else None)
 
 
 def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
@@ -79,7 +82,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
         "step": step,
         "sampler": type(experiment.sampler).__name__,
         **dataclasses.asdict(experiment.sampler),
-        "num_evaluations": experiment.sampler.num_evaluations(experiment.sampled_under),
+        "num_evaluations": experiment.num_evaluations,
         "fitting": fitting,
         "perturbation": type(experiment.model.perturbation).__name__,
         "under": None if experiment.under is None else _described(experiment.under),
@@ -87,6 +90,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
         "seed": sampling.seed,
         "ema": sampling.ema,
         "grid": sampling.grid,
+        **_control(experiment),
     }
     files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json")]
     archive, png, about = files
@@ -101,9 +105,26 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     samples, labels = draw(experiment, denoiser, sampling.num_images, sampler)
     keep_previous(*files)
     np.savez(archive, arr_0=samples, **({} if labels is None else {"labels": labels}))
-    save_png(picture(samples[: sampling.grid] if samples.ndim == 4 else samples, reference), png)
+    shown = slice(sampling.grid) if samples.ndim == 4 else slice(None)
+    save_png(picture(samples[shown], reference, None if labels is None else labels[shown]), png)
     write_json(about, {**how, "fitted": _changes(experiment.sampler, sampler)} if fitting else how)
     print(f"wrote {archive} and {png}")
+
+
+def _control(experiment):
+    """{"label", "guidance", "classifier"} of samples.json: the class asked for, and what guides; Nones for nothing."""
+    sampling = experiment.sampling
+    guidance, classifier = None, None
+    if sampling.guidance_scale != 1:
+        guidance = {"scale": sampling.guidance_scale, "interval": sampling.guidance_interval}
+    if experiment.classifier is not None:
+        classifier = {
+            "workdir": sampling.classifier,
+            "step": experiment.classifier_step,
+            "scale": sampling.classifier_scale,
+            "num_gradients": experiment.sampler.num_evaluations(experiment.sampled_under),
+        }
+    return {"label": sampling.label, "guidance": guidance, "classifier": classifier}
 
 
 def _described(perturbation):
@@ -120,7 +141,8 @@ def _changes(sampler, fitted):
 
 
 def _same(about, how):
-    """Whether samples.json tells `how`; what it does not say, being of an older version, is None."""
-    told = {"under": None, "fitting": None, **json.loads(about.read_text())}
+    """Whether samples.json tells `how`; one of an older version does not say all of it."""
+    older = dict.fromkeys(("under", "fitting", "label", "guidance", "classifier"))
+    told = {**older, **json.loads(about.read_text())}
     told.pop("fitted", None)
     return told == json.loads(json.dumps(how))

@@ -76,6 +76,7 @@ class MLP(nnx.Module):
         check_at_least(1, out_channels=out_channels)
         common = {"dtype": compute_dtype(dtype), "rngs": rngs}
 
+        self.num_classes = num_classes
         self.dropout = dropout
         self.conditioning = Conditioning(width, num_classes=num_classes, noise_embedding=noise_embedding, **common)
         self.dense_in = dense(in_features, width, **common)

@@ -25,7 +25,7 @@ def write_interpolation(experiment, denoiser, step, dataset, workdir):
     if len(experiment.shape) != 3:
         raise UserError("--mode=interpolate draws images, and these data are points")
     first, second = pairs(dataset, sampling.pairs, sampling.seed, conditional)
-    denoiser = experiment.for_sampling(denoiser)
+    denoiser = experiment.unguided(denoiser)
     if denoiser.perturbation.num_steps < sampling.inversion_steps:
         denoiser = denoiser.under(denoiser.perturbation.continuous)
     how = {"num_steps": sampling.inversion_steps, "spacing": "uniform", "clip_x0": True}

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from unified_diffusion import flow
 from unified_diffusion.data.splits import SPLITS
 from unified_diffusion.errors import UserError
@@ -38,9 +40,21 @@ class Sampling:
         seed: of the samples; the same noise for every model and sampler.
         grid: how many of them are drawn in the picture.
         ema: draw with the averaged parameters.
+        fitting_examples: training examples, drawn at random, that a sampler which has to be fitted is fitted on first,
+            such as "analytic_dpm"; the pictures during training take no more of them than they show samples.
+        label: the class to draw; None draws all in turn. For a run that is conditional, or guided by a classifier.
+        guidance_scale: of classifier-free guidance: 1 is the conditional network alone, 0 the unconditional one. Other
+            than 1 takes two network evaluations in place of one, and a run trained with `training.label_dropout`.
+        guidance_interval: (low, high) of sigma / alpha to guide in, low < sigma / alpha <= high; None is everywhere.
+        classifier: folder of a run of `classifier_digits.py`, or of another whose objective is "classification", that
+            guides by its gradient. The run sampled from may be unconditional.
+        classifier_scale: of that gradient.
         pairs: of test images that `--mode=interpolate` draws the way between.
         pair_images: images on each such way, both ends among them.
         inversion_steps: steps up to the latents, and down again.
+
+    Raises:
+        UserError: a number out of range.
     """
 
     num_images: int = 1000
@@ -48,14 +62,28 @@ class Sampling:
     seed: int = 0
     grid: int = 100
     ema: bool = True
+    fitting_examples: int = 1000
+    label: int | None = None
+    guidance_scale: float = 1.0
+    guidance_interval: tuple[float, ...] | None = None
+    classifier: str | None = None
+    classifier_scale: float = 1.0
     pairs: int = 8
     pair_images: int = 9
     inversion_steps: int = 250
 
     def __post_init__(self):
-        for name in ("num_images", "batch_size", "grid", "pairs", "pair_images", "inversion_steps"):
+        for name in ("num_images", "batch_size", "grid", "fitting_examples", "pairs", "pair_images", "inversion_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be at least 1")
+        interval = self.guidance_interval
+        if interval is not None and not (len(interval) == 2 and 0 <= interval[0] < interval[1]):
+            raise UserError(
+                f"sampling.guidance_interval = {interval}: write LOW,HIGH of sigma / alpha, 0 <= LOW < HIGH, or none"
+            )
+        for name in ("guidance_scale", "classifier_scale"):
+            if not np.isfinite(getattr(self, name)):
+                raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be a finite number")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,13 @@
 import abc
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
-
-from unified_diffusion.denoiser import Denoiser
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class Sampler(abc.ABC):
 
     def __call__(
         self,
-        denoiser: Denoiser,
+        denoiser: Callable,
         key: Key[Array, ""] | Key[Array, " b"],
         shape: tuple[int, ...],
         label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
@@ -65,7 +64,7 @@ class Sampler(abc.ABC):
         """Samples at t = 0, in data units.
 
         Args:
-            denoiser: the model, and the perturbation it is read under.
+            denoiser: the model, and the perturbation it is read under: a `Denoiser`, or one with guidance.
             key: one key, or one per sample `[B]`: each sample then depends on its own key alone, whatever the batch.
             shape: `(B, ...)`.
             label: class labels `[B]` for a conditional network.

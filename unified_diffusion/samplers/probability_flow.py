@@ -72,7 +72,7 @@ class ProbabilityFlow(Sampler):
 
         def to_data(evaluations, finished):
             if self.denoise:
-                return denoiser(x_t, t).x0, (evaluations + 1, finished)
+                return denoiser(x_t, jnp.full(len(x_t), t)).x0, (evaluations + 1, finished)
             return x_t / process.alpha(t), (evaluations, finished)
 
         return jax.lax.cond(s == 0, to_data, along_the_flow, *history)

@@ -1,0 +1,35 @@
+"""Churn: noise that is added before a step, and taken away in it."""
+
+import numpy as np
+
+from unified_diffusion.errors import UserError
+
+
+def check_churn(churn, churn_min, churn_max, churn_noise):
+    """Refuses settings that mean nothing."""
+    if min(churn, churn_min, churn_noise) < 0:
+        raise UserError(f"churn = {churn}, churn_min = {churn_min}, churn_noise = {churn_noise}: none may be negative")
+    if churn_max is not None and churn_max < churn_min:
+        raise UserError(f"churn_max = {churn_max} is below churn_min = {churn_min}: there would be no churn at all")
+
+
+def churned(levels, times, churn, churn_min, churn_max):
+    """(t_hat, scale, noise), each `[steps]`, of x_hat = scale x_t + noise z: the forward process from t up to t_hat.
+
+    There sigma / alpha is (1 + gamma) times what it is at t, and at most what it is at the last level, with gamma =
+    min(churn / steps, sqrt(2) - 1) where it lies in [churn_min, churn_max], and 0 elsewhere. Karras et al. 2022,
+    algorithm 2, lines 2, 5 and 6.
+
+    Args:
+        levels: the perturbation's.
+        times: the t of the steps.
+        churn, churn_min, churn_max: S_churn, S_tmin and S_tmax of the paper; churn_max None is no limit.
+    """
+    alpha, _, log_snr = levels.exact(times)
+    sigma = np.exp(-log_snr / 2)
+    inside = (sigma >= churn_min) & (sigma <= (np.inf if churn_max is None else churn_max))
+    gamma = np.where(inside, min(churn / len(times), np.sqrt(2) - 1), 0)
+    raised = np.maximum(log_snr - 2 * np.log1p(gamma), levels.exact(levels.times[-1])[2])
+    t_hat = np.where(gamma > 0, np.maximum(levels.time_of(raised), times), times)
+    alpha_hat, sigma_hat, _ = levels.exact(t_hat)
+    return t_hat, alpha_hat / alpha, sigma_hat * np.sqrt(-np.expm1(levels.change(times, t_hat)))

@@ -1,0 +1,53 @@
+"""Euler's method on the probability-flow ODE."""
+
+import dataclasses
+
+from unified_diffusion.samplers.base import Sampler, noise_like
+from unified_diffusion.samplers.churn import check_churn, churned
+from unified_diffusion.samplers.clipping import x0_and_eps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Euler(Sampler):
+    """Euler steps of d(x / alpha) / d(sigma / alpha) = eps, with churn: `Heun` without its second evaluation.
+
+    Karras et al. 2022, algorithm 2 without lines 9 to 11. In x / alpha and sigma / alpha any process is the paper's.
+    Without churn it is DDIM.
+
+    Args:
+        num_steps: steps, one network evaluation each.
+        churn, churn_min, churn_max, churn_noise, clip_x0: as in `Heun`.
+        spacing: how the steps are spread over the levels.
+
+    Raises:
+        UserError: as `Heun`.
+    """
+
+    continuous = True
+
+    num_steps: int = 50
+    churn: float = 0.0
+    churn_min: float = 0.0
+    churn_max: float | None = None
+    churn_noise: float = 1.0
+    clip_x0: bool = True
+    spacing: str = "karras"
+
+    def __post_init__(self):
+        check_churn(self.churn, self.churn_min, self.churn_max, self.churn_noise)
+
+    def schedule(self, perturbation):
+        """s, t, and t_hat, scale and noise of the churn."""
+        times = perturbation.timesteps(self.num_steps, self.spacing)
+        t_hat, scale, noise = churned(perturbation.levels, times[:-1], self.churn, self.churn_min, self.churn_max)
+        return times[1:], times[:-1], t_hat, scale, self.churn_noise * noise
+
+    def step(self, denoiser, x_t, s, t, t_hat, scale, noise, key):
+        process = denoiser.perturbation
+        x_hat = scale * x_t + noise * noise_like(key, x_t) if self.churn else x_t
+        x0, eps = x0_and_eps(denoiser, x_hat, t_hat, self.clip_x0)
+        # x_hat / alpha_hat + (sigma_s / alpha_s - sigma_hat / alpha_hat) eps, times alpha_s
+        return process.alpha(s) * x0 + process.sigma(s) * eps
+
+    def num_evaluations(self, perturbation):
+        return self.num_steps

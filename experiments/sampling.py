@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 
+from experiments.trajectory import write_trajectory
 from experiments.workdir import keep_previous, write_json
 from unified_diffusion.data import to_model, to_uint8
 from unified_diffusion.keys import named_key
@@ -68,7 +69,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     Samples that are there already and were made in the same way stay; others are kept under another name. The training
     data are asked for only by a sampler that has to be fitted; samples.json then has "fitting": how many of them, and
     the network evaluations that this took in all, beside the "num_evaluations" of each sample; and "fitted": what came
-    of it.
+    of it. With `sampling.frames` there are strips.png and sampling.gif, too, of the samples on their way.
     """
     sampling = experiment.sampling
     fitting = None
@@ -87,10 +88,11 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
         "seed": sampling.seed,
         "ema": sampling.ema,
         "grid": sampling.grid,
+        "frames": sampling.frames,
     }
-    files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json")]
-    archive, png, about = files
-    if all(path.exists() for path in files) and _same(about, how):
+    files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json", "strips.png", "sampling.gif")]
+    archive, png, about, strips, gif = files
+    if all(path.exists() for path in files[: 5 if sampling.frames else 3]) and _same(about, how):
         print(f"{archive} is there already, made in the same way")
         return
     if fitting:
@@ -102,8 +104,10 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     keep_previous(*files)
     np.savez(archive, arr_0=samples, **({} if labels is None else {"labels": labels}))
     save_png(picture(samples[: sampling.grid] if samples.ndim == 4 else samples, reference), png)
+    if sampling.frames:
+        write_trajectory(experiment, denoiser, sampler, strips, gif)
     write_json(about, {**how, "fitted": _changes(experiment.sampler, sampler)} if fitting else how)
-    print(f"wrote {archive} and {png}")
+    print(f"wrote {archive} and {png}" + (f", {strips} and {gif}" if sampling.frames else ""))
 
 
 def _described(perturbation):
@@ -120,7 +124,7 @@ def _changes(sampler, fitted):
 
 
 def _same(about, how):
-    """Whether samples.json tells `how`; what it does not say, being of an older version, is None."""
-    told = {"under": None, "fitting": None, **json.loads(about.read_text())}
+    """Whether samples.json tells `how`; what it does not say, being of an older version, was off."""
+    told = {"under": None, "fitting": None, "frames": 0, **json.loads(about.read_text())}
     told.pop("fitted", None)
     return told == json.loads(json.dumps(how))

@@ -38,6 +38,8 @@ class Sampling:
         ema: draw with the averaged parameters.
         fitting_examples: training examples, drawn at random, that a sampler which has to be fitted is fitted on first,
             such as "analytic_dpm"; the pictures during training take no more of them than they show samples.
+        frames: times at which samples are shown on their way from noise, in strips.png and sampling.gif; 0 draws
+            neither. A sampler of fewer steps has a frame for each.
     """
 
     num_images: int = 1000
@@ -46,11 +48,14 @@ class Sampling:
     grid: int = 100
     ema: bool = True
     fitting_examples: int = 1000
+    frames: int = 0
 
     def __post_init__(self):
         for name in ("num_images", "batch_size", "grid", "fitting_examples"):
             if getattr(self, name) < 1:
                 raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be at least 1")
+        if self.frames < 0:
+            raise UserError(f"sampling.frames = {self.frames}: it must not be negative")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -342,24 +342,15 @@ def test_times_as_people_say_them():
 
 def test_a_line_over_evaluations_is_a_sampler(tmp_path):
     """With the mean over its seeds at each number of evaluations, whatever the order of the plan."""
-    names = fake_sweep(
-        tmp_path,
-        [
-            {"sampler.name": name, **more, "sampler.num_steps": steps, "seed": seed}
-            for name, more in (("ddim", {}), ("ddim", {"sampler.eta": 1.0}), ("heun", {}))
-            for steps in (20, 10)
-            for seed in (0, 1)
-        ],
-    )
-    distances = {}
-    for name in names:
-        path = tmp_path / "runs" / name / "eval.json"
-        found = json.loads(path.read_text())
-        steps = int(re.search(r"num_steps=(\d+)", name)[1])
-        found["samples"]["num_evaluations"] = 2 * steps - 1 if "heun" in name else steps
-        (row,) = [r for r in found["metrics"] if (r["features"], r["name"]) == ("classifier", "frechet_distance")]
-        distances[name] = row["value"]
-        write(path, found)
+    plans = [
+        {"sampler.name": name, **more, "sampler.num_steps": steps, "seed": seed}
+        for name, more in (("ddim", {}), ("ddim", {"sampler.eta": 1.0}), ("heun", {}))
+        for steps in (20, 10)
+        for seed in (0, 1)
+    ]
+    evaluations = [20, 20, 10, 10] * 2 + [39, 39, 19, 19]
+    names = fake_sweep(tmp_path, plans, evaluations=evaluations)
+    distances = {run.name: run.measures[FRECHET].value for run in collect(tmp_path).runs}
     (figure,) = [figure for figure in figures(collect(tmp_path)) if figure.name == "evaluations"]
     assert list(figure.views) == ["classifier", "pixels"]
     view = figure.views["classifier"]
@@ -373,5 +364,5 @@ def test_a_line_over_evaluations_is_a_sampler(tmp_path):
 
 
 def test_without_different_evaluations_there_is_no_such_figure(tmp_path):
-    fake_sweep(tmp_path, {"sampler.num_steps": [10, 20]})  # which all say 50
+    fake_sweep(tmp_path, {"sampler.num_steps": [10, 20]}, evaluations=[50, 50])
     assert "evaluations" not in {figure.name for figure in figures(collect(tmp_path))}

@@ -4,6 +4,7 @@ python -m experiments.benchmark [--config=NAME.py] [--batch_size=8,64] [--json=F
 """
 
 import argparse
+import dataclasses
 import json
 import platform
 import resource
@@ -34,7 +35,7 @@ COLUMNS = {
     "sampling_images_per_second": "sampled images/s",
     "sampling_tflops": "sampling TFLOP/s",
     "sampling_compile_seconds": "compile s",
-    "scan_overhead": "scan / forward",
+    "sampler_overhead": "sampler / forward",
     "peak_memory_gib": "peak GiB",
 }
 
@@ -136,40 +137,56 @@ def measure_training(experiment, batch, mesh, steps, rounds):
 
 
 def measure_sampling(experiment, batch, mesh, steps, rounds):
-    """Network evaluations and images a second of the sampler's scanned loop, and its time over plain forward passes."""
-    denoiser = jax.device_put(experiment.model.denoiser(experiment.params), replicated(mesh))
-    sampler, size = experiment.sampler, len(batch["x0"])
-    denoiser = denoiser.under(sampler.process(denoiser.perturbation))
-    process = denoiser.perturbation
+    """Network evaluations and images a second of a sampler of a few steps, and its time over as many forward passes."""
+    process, size = experiment.sampled_under, len(batch["x0"])
+    sampler, full = shortened(experiment.sampler, steps), experiment.sampler.num_evaluations(process)
+    evaluations = sampler.num_evaluations(process)
+    denoiser = experiment.for_sampling(experiment.model.denoiser(experiment.params))
+    denoiser = jax.device_put(denoiser, replicated(mesh))
     if experiment.model.conditional:
         denoiser = denoiser.given(jax.device_put(jnp.asarray(batch["label"]), batch_sharding(mesh)))
     x = jax.device_put(jnp.zeros((size, *experiment.shape), jnp.float32), batch_sharding(mesh))
     keys = jax.device_put(jax.random.split(named_key(0, "benchmark"), size), batch_sharding(mesh))
-    rows = tuple(jnp.asarray(row[:steps]) for row in sampler.rows(process))
-    taken = len(rows[0])
 
-    def loop(denoiser, x, keys):
-        return jax.lax.scan(lambda x, row: (sampler.step(denoiser, x, *row, keys), None), x, rows)[0]
+    def sample(denoiser, keys):
+        return sampler(denoiser, keys, x.shape)
 
-    def forward(denoiser, x, keys):
+    def forward(denoiser, x):
         return denoiser(x, jnp.asarray(process.times[-1])).x0
 
-    flops = jax.jit(forward).lower(denoiser, x, keys).cost_analysis()["flops"]
-    looped, compile_seconds = compile_timed(jax.jit(loop), denoiser, x, keys)
-    single, _ = compile_timed(jax.jit(forward), denoiser, x, keys)
-    looped_seconds, single_seconds = interleaved(
-        [lambda: looped(denoiser, x, keys), lambda: [single(denoiser, x, keys) for _ in range(taken)]], rounds
+    flops = jax.jit(forward).lower(denoiser, x).cost_analysis()["flops"]
+    sampled, compile_seconds = compile_timed(jax.jit(sample), denoiser, keys)
+    single, _ = compile_timed(jax.jit(forward), denoiser, x)
+    sampled_seconds, single_seconds = interleaved(
+        [lambda: sampled(denoiser, keys), lambda: [single(denoiser, x) for _ in range(evaluations)]], rounds
     )
-    rate = size * taken / looped_seconds
+    rate = size * evaluations / sampled_seconds
     return {
         "evaluations_per_second": round(rate, 2),
-        "num_evaluations": sampler.num_evaluations(process),
-        "sampling_images_per_second": float(f"{rate / sampler.num_evaluations(process):.4g}"),
-        "sampling_tflops": round(flops * taken / looped_seconds / 1e12, 4),
+        "num_evaluations": full,
+        "sampling_images_per_second": float(f"{rate / full:.4g}"),
+        "sampling_tflops": round(flops * evaluations / sampled_seconds / 1e12, 4),
         "forward_gflop_per_image": round(flops / size / 1e9, 2),
         "sampling_compile_seconds": round(compile_seconds, 1),
-        "scan_overhead": round(looped_seconds / single_seconds, 3),
+        "timed_evaluations": evaluations,
+        "sampler_overhead": round(sampled_seconds / single_seconds, 3),
     }
+
+
+def shortened(sampler, steps):
+    """The sampler with this many steps; annealed Langevin dynamics, at one level.
+
+    Raises:
+        UserError: its evaluations are not fixed, or it has to be fitted first.
+    """
+    name = type(sampler).__name__
+    if sampler.adaptive:
+        raise UserError(f"{name} takes as many network evaluations as it needs: time one that takes a fixed number")
+    if hasattr(sampler, "fitted"):
+        raise UserError(f"{name} has to be fitted to a trained network first: time another, such as ancestral")
+    if hasattr(sampler, "num_steps"):
+        return dataclasses.replace(sampler, num_steps=steps)
+    return dataclasses.replace(sampler, num_levels=1, steps_per_level=steps)
 
 
 def compile_timed(function, *arguments):

@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 
+from experiments.trajectory import write_trajectory
 from experiments.workdir import keep_previous, write_json
 from unified_diffusion.data import to_model, to_uint8
 from unified_diffusion.keys import named_key
@@ -73,7 +74,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     data are asked for only by a sampler that has to be fitted; samples.json then has "fitting": how many of them, and
     the network evaluations that this took in all, beside the "num_evaluations" of each sample; and "fitted": what came
     of it. Of an adaptive sampler "num_evaluations" is the most that a sample may take, and "measured_evaluations" what
-    they took.
+    they took. With `sampling.frames` there are strips.png and sampling.gif, too, of the samples on their way.
     """
     sampling = experiment.sampling
     fitting = None
@@ -93,10 +94,11 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
         "ema": sampling.ema,
         "grid": sampling.grid,
         **_control(experiment),
+        "frames": sampling.frames,
     }
-    files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json")]
-    archive, png, about = files
-    if all(path.exists() for path in files) and _same(about, how):
+    files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json", "strips.png", "sampling.gif")]
+    archive, png, about, strips, gif = files
+    if all(path.exists() for path in files[: 5 if sampling.frames else 3]) and _same(about, how):
         print(f"{archive} is there already, made in the same way")
         return
     if fitting:
@@ -112,7 +114,9 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     np.savez(archive, arr_0=samples, **({} if labels is None else {"labels": labels}))
     shown = slice(sampling.grid) if samples.ndim == 4 else slice(None)
     save_png(picture(samples[shown], reference, None if labels is None else labels[shown]), png)
-    came_of_it, said = {}, ""
+    if sampling.frames:
+        write_trajectory(experiment, denoiser, sampler, strips, gif)
+    came_of_it, said = {}, f", {strips} and {gif}" if sampling.frames else ""
     if fitting:
         came_of_it["fitted"] = _changes(experiment.sampler, sampler)
     if sampler.adaptive:
@@ -120,7 +124,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
         taken = np.array(taken) * (how["num_evaluations"] // sampler.num_evaluations(experiment.sampled_under))
         measured = {"mean": float(taken.mean()), "min": int(taken.min()), "max": int(taken.max())}
         came_of_it["measured_evaluations"] = measured
-        said = "; {mean:.1f} evaluations a sample, {min} to {max}".format(**measured)
+        said += "; {mean:.1f} evaluations a sample, {min} to {max}".format(**measured)
     write_json(about, {**how, **came_of_it})
     print(f"wrote {archive} and {png}{said}")
 
@@ -156,7 +160,7 @@ def _changes(sampler, fitted):
 
 def _same(about, how):
     """Whether samples.json tells `how`; one of an older version does not say all of it."""
-    older = dict.fromkeys(("under", "fitting", "label", "guidance", "classifier"))
+    older = {**dict.fromkeys(("under", "fitting", "label", "guidance", "classifier")), "frames": 0}
     told = {**older, **json.loads(about.read_text())}
     for name in ("fitted", "measured_evaluations"):
         told.pop(name, None)

@@ -49,6 +49,8 @@ class Sampling:
         classifier: folder of a run of `classifier_digits.py`, or of another whose objective is "classification", that
             guides by its gradient. The run sampled from may be unconditional.
         classifier_scale: of that gradient.
+        frames: times at which samples are shown on their way from noise, in strips.png and sampling.gif; 0 draws
+            neither. A sampler of fewer steps has a frame for each.
         pairs: of test images that `--mode=interpolate` draws the way between.
         pair_images: images on each such way, both ends among them.
         inversion_steps: steps up to the latents, and down again.
@@ -71,6 +73,7 @@ class Sampling:
     pairs: int = 8
     pair_images: int = 9
     inversion_steps: int = 250
+    frames: int = 0
 
     def __post_init__(self):
         for name in ("num_images", "batch_size", "grid", "fitting_examples", "pairs", "pair_images", "inversion_steps"):
@@ -84,6 +87,8 @@ class Sampling:
         for name in ("guidance_scale", "classifier_scale"):
             if not np.isfinite(getattr(self, name)):
                 raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be a finite number")
+        if self.frames < 0:
+            raise UserError(f"sampling.frames = {self.frames}: it must not be negative")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,21 +1,23 @@
-"""The page's figures, as Plotly takes them: dicts of traces and a layout, one trace for each run in each.
+"""The page's figures, as Plotly takes them: dicts of traces and a layout, mostly one trace for each run.
 
 A figure has views, of which the page shows one at a time. A trace's `meta` is its run's place in the plan, by which the
-page shows and hides it.
+page shows and hides it; or a list of them, where it is a line through several runs.
 """
 
 import dataclasses
 import html
 import math
 
-from experiments.sweep.measures import ARROWS, columns
-from experiments.sweep.summary import Summary
+from experiments.sweep.measures import ARROWS, columns, estimate, show
+from experiments.sweep.summary import Summary, distinguishing
 
 # Okabe & Ito's, but for their yellow, and as many again: told apart by most eyes, and dark enough on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5195", "#e69f00", "#3aa0d8", "#7f5539", "#4d4d4d", "#9a031e")
 COLORS = (*COLORS, "#5f8a00", "#1b2a6b", "#b5838d", "#2f6f6f", "#a3a300", "#ff6b6b")
 DASHES = ("solid", "dash", "dot", "dashdot")
 POINTS = 240
+# Settings that only say how many network evaluations a sampler takes: along a line these change, and nothing else.
+COUNTS = ("sampler.num_steps", "sampler.num_levels", "under.num_steps", "sampler.rtol", "sampler.atol")
 FONT = 'system-ui, "Segoe UI", "Helvetica Neue", sans-serif'
 
 
@@ -73,7 +75,7 @@ def style(summary: Summary) -> Style:
 def figures(summary: Summary) -> list[Figure]:
     """The figures for which some run has numbers."""
     lines = _Lines(summary, style(summary))
-    made = [_training(lines), _levels(lines), _effective_weight(lines), _metrics(lines)]
+    made = [_training(lines), _levels(lines), _effective_weight(lines), _metrics(lines), _evaluations(lines)]
     return [figure for figure in made if figure.views]
 
 
@@ -215,6 +217,90 @@ def _metrics(lines):
     return Figure("metrics", "Metrics", caption.strip(), views)
 
 
+def _evaluations(lines):
+    """A line for each setting whose groups differ in the number of network evaluations alone."""
+    views = {}
+    for column in columns(lines.summary):
+        if not column.key.endswith(".frechet_distance"):
+            continue
+        traces = _over_evaluations(lines.summary, column, lines.runs)
+        counts = sorted({x for trace in traces for x in trace["x"]})
+        if len(counts) < 2:
+            continue
+        drawn = layout("network evaluations a sample", f"{column.title} {ARROWS[column.better]}")
+        drawn["xaxis"] |= {"type": "log", "tickvals": _apart(counts), "tickformat": ",d"}
+        set_scale(drawn["yaxis"], [y for trace in traces for y in trace["y"]])
+        drawn |= {"showlegend": True, "legend": {"font": {"size": 11}, "tracegroupgap": 0}, "height": 460}
+        if (reached := _floor(lines.summary, column)) is not None:
+            drawn["shapes"] = [_dotted(reached.value, horizontal=True)]
+        views[column.family] = {"data": traces, "layout": drawn}
+    caption = (
+        "A line is a sampler, or whatever else was set, with more and more steps; a dot is the mean over seeds. The "
+        "dotted line is what the real test data reach, where it is known; of fewer samples the distance is larger."
+    )
+    return Figure("evaluations", "Fréchet distance over network evaluations", caption, views)
+
+
+def _over_evaluations(summary, column, runs):
+    """The traces, in the order of the plan."""
+    place = {run.name: index for index, run, _, _ in runs}
+    found = {}
+    for group in summary.groups:
+        rest = {field: value for field, value in group.overrides.items() if field not in COUNTS}
+        _, members = found.setdefault(str(sorted(rest.items())), (rest, []))
+        measured, count = estimate(group.measured(column.key)), group.runs[0].num_evaluations
+        if measured is not None and count:
+            members.append((count, measured, [place[run.name] for run in group.runs]))
+    found = [(rest, sorted(members, key=lambda member: member[0])) for rest, members in found.values() if members]
+    fields = distinguishing([rest for rest, _ in found])
+    traces = []
+    for number, (rest, members) in enumerate(found):
+        name = html.escape(", ".join(_said(field, rest[field]) for field in fields if field in rest)) or "all runs"
+        drawn = [index for *_, indices in members for index in indices]
+        color, dash = COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "uid": "".join(f"run{index}-" for index in drawn),
+                "meta": drawn,
+                "name": name,
+                "x": [count for count, *_ in members],
+                "y": [rounded(measured.mean) for _, measured, _ in members],
+                "text": [_spread(measured) for _, measured, _ in members],
+                "line": {"color": color, "dash": dash, "width": 1.75},
+                "marker": {"color": color, "size": 6, "symbol": number % 8},
+                "hovertemplate": f"<b>{name}</b><br>%{{x}} evaluations<br>{column.title} %{{text}}<extra></extra>",
+            }
+        )
+    return traces
+
+
+def _said(field, value):
+    """A setting as text: a sampler's or a perturbation's name alone, of others their own names, too."""
+    section, _, name = field.rpartition(".")
+    if name == "name":
+        return str(value) if section != "under" else f"under {value}"
+    return f"{name} {value}"
+
+
+def _spread(measured):
+    """An estimate with its spread over seeds, or the interval of its single seed."""
+    if measured.spread is not None:
+        return f"{show(measured.mean, measured.spread)} ± {show(measured.spread, measured.spread)}"
+    ends = "" if measured.low is None else f" [{show(measured.low)}, {show(measured.high)}]"
+    return show(measured.mean) + ends
+
+
+def _apart(counts):
+    """Those of the numbers of evaluations that are a tenth above the last: ticks that can be read."""
+    kept = []
+    for count in counts[::-1]:
+        if not kept or count * 1.1 < kept[-1]:
+            kept.append(count)
+    return kept[::-1]
+
+
 def _dot(lines, column, index, run, group):
     measure, name = run.measures[column.key], lines.name(run, group)
     low = measure.value - (measure.value if measure.low is None else measure.low)
@@ -272,9 +358,10 @@ def _of_floors(summary, floors):
     )
 
 
-def _dotted(value):
-    """A vertical line."""
-    at = {"x0": value, "x1": value, "y0": 0, "y1": 1, "yref": "paper"}
+def _dotted(value, horizontal=False):
+    """A line across a figure."""
+    along, across = ("x", "y") if horizontal else ("y", "x")
+    at = {f"{across}0": value, f"{across}1": value, f"{along}0": 0, f"{along}1": 1, f"{along}ref": "paper"}
     return {"type": "line", **at, "line": {"color": "#5b6675", "width": 1, "dash": "dot"}}
 
 

@@ -5,12 +5,13 @@
   const shown = new Set(data.runs.map((_, run) => run));
   const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
-  // Figures: one view at a time, of the runs that are shown.
+  // Figures: one view at a time, of the runs that are shown. A line through several runs is shown with any of them.
   const plots = new Map();
+  const visible = (trace) => [].concat(trace.meta).some((run) => shown.has(run));
 
   function view(name, label) {
     const { data: traces, layout } = data.figures[name][label];
-    return [traces.map((trace) => ({ ...trace, visible: shown.has(trace.meta) })), layout];
+    return [traces.map((trace) => ({ ...trace, visible: visible(trace) })), layout];
   }
 
   document.querySelectorAll(".figure[data-figure]").forEach((section) => {
@@ -28,8 +29,8 @@
 
   function apply() {
     for (const plot of plots.keys()) {
-      const visible = plot.data.map((trace) => shown.has(trace.meta));
-      if (visible.some((value, index) => value !== plot.data[index].visible)) Plotly.restyle(plot, { visible });
+      const now = plot.data.map(visible);
+      if (now.some((value, index) => value !== plot.data[index].visible)) Plotly.restyle(plot, { visible: now });
     }
     document.querySelectorAll("figure[data-run]").forEach((figure) => {
       figure.hidden = !shown.has(Number(figure.dataset.run));
@@ -56,7 +57,7 @@
       plot.classList.toggle("dimmed", runs.length > 0);
       plot.querySelectorAll(".trace.lit").forEach((trace) => trace.classList.remove("lit"));
       for (const run of runs) {
-        plot.querySelectorAll(`.tracerun${run}-`).forEach((trace) => trace.classList.add("lit"));
+        plot.querySelectorAll(`.trace[class*="run${run}-"]`).forEach((trace) => trace.classList.add("lit"));
       }
     }
   }

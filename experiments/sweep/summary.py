@@ -191,15 +191,8 @@ class Summary:
     @functools.cached_property
     def telling(self):
         """Of the differing fields but the seed, those that tell the groups apart which the ones before them do not."""
-        told, kinds = [], 1
-        for field in self.differing:
-            if field == "seed":
-                continue
-            tried = [*told, field]
-            found = len({json.dumps([g.overrides.get(f) for f in tried], default=str) for g in self.groups})
-            if found > kinds:
-                told, kinds = tried, found
-        return told
+        fields = [field for field in self.differing if field != "seed"]
+        return distinguishing([group.overrides for group in self.groups], fields)
 
     @functools.cached_property
     def labels(self):
@@ -230,6 +223,17 @@ class Summary:
                 measure = Measure(row["value"], row.get("low"), row.get("high"), about)
                 found.setdefault(row["what"], {}).setdefault(metric_key(row), measure)
         return found
+
+
+def distinguishing(overrides, fields=None):
+    """Of the fields, those that tell some of the overrides apart which the ones before them do not; of all if None."""
+    told, kinds = [], 1
+    for field in dict.fromkeys(field for said in overrides for field in said) if fields is None else fields:
+        tried = [*told, field]
+        found = len({json.dumps([said.get(f) for f in tried], default=str) for said in overrides})
+        if found > kinds:
+            told, kinds = tried, found
+    return told
 
 
 def collect(directory) -> Summary:

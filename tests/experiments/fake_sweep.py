@@ -25,7 +25,8 @@ def fake_sweep(directory, grid, states=None, **options):
         grid: {field: values}, of which every combination is a run; or a list of overrides.
         states: {index: state} of runs that have not finished.
         options: "sweep", more of sweep.json; "shape", of the samples, (8, 8, 1) if not said, or (2,) for points;
-            "metrics", False for runs that no metrics were measured of; "trained_in", {index: index}.
+            "metrics", False for runs that no metrics were measured of; "trained_in", {index: index}; "evaluations", the
+            network evaluations of each run, 50 if not said.
     """
     overrides = grid if isinstance(grid, list) else combinations(grid)
     names = [",".join(f"{field}={value}" for field, value in said.items()) or "run" for said in overrides]
@@ -81,7 +82,10 @@ def fake_run(directory, plan, index, state, options):
         curve(directory / "metrics.jsonl", generator, 1400 if finished else 500)
     if finished:
         samples(directory, generator, options.get("shape", (8, 8, 1)))
-        write(directory / "eval.json", evaluation(directory, plan, generator, options.get("metrics", True)))
+        found = evaluation(directory, plan, generator, options.get("metrics", True))
+        if "evaluations" in options:
+            found["samples"]["num_evaluations"] = options["evaluations"][index]
+        write(directory / "eval.json", found)
 
 
 def config(overrides):

@@ -56,13 +56,13 @@ def sorted_by(page, key):
 
 
 def traces(page):
-    """{figure: {run: whether it is seen}}, of traces that are lines and of what Plotly drew of them."""
+    """{figure: {run, or runs: whether it is seen}}, of traces that are lines and of what Plotly drew of them."""
     return page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll('.figure[data-figure]')].map((section) => [
             section.dataset.figure,
             Object.fromEntries(section.querySelector('.plot').data.map((trace) => [
                 trace.meta,
-                trace.visible !== false && section.querySelector(`.tracerun${trace.meta}-`) !== null,
+                trace.visible !== false && section.querySelector(`.trace${trace.uid}`) !== null,
             ])),
         ]))"""
     )
@@ -136,3 +136,17 @@ def test_a_sweep_that_has_nothing_yet(open_page):
     page = open_page(GRID, states=dict.fromkeys(range(12), "waiting"))
     assert page.locator("tbody tr.group").count() == 6
     assert page.locator(".figure").count() == 0
+
+
+def test_a_line_through_several_runs_goes_with_the_last_of_them(open_page):
+    page = open_page({"sampler.name": ["ddim", "heun"], "sampler.num_steps": [10, 20]}, evaluations=[10, 20, 19, 39])
+    assert traces(page)["evaluations"] == {"0,1": True, "2,3": True}
+    page.locator("tbody tr.group input").nth(0).uncheck()
+    assert traces(page)["evaluations"] == {"0,1": True, "2,3": True}
+    page.locator("tbody tr.group input").nth(1).uncheck()
+    assert traces(page)["evaluations"] == {"0,1": False, "2,3": True}
+    page.locator("tbody tr.group").nth(3).hover()
+    lines = page.locator('[data-figure="evaluations"] .trace.lit')
+    lit = lines.evaluate_all("all => all.map((trace) => trace.className.baseVal)")
+    assert len(lit) == 1
+    assert "tracerun2-run3-" in lit[0]

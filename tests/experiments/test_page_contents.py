@@ -338,3 +338,31 @@ def test_forty_runs_fit(tmp_path):
 
 def test_times_as_people_say_them():
     assert [duration(seconds) for seconds in (48.2, 95, 1500, 8640)] == ["48 s", "1.6 min", "25 min", "2.4 h"]
+
+
+def test_a_line_over_evaluations_is_a_sampler(tmp_path):
+    """With the mean over its seeds at each number of evaluations, whatever the order of the plan."""
+    plans = [
+        {"sampler.name": name, **more, "sampler.num_steps": steps, "seed": seed}
+        for name, more in (("ddim", {}), ("ddim", {"sampler.eta": 1.0}), ("heun", {}))
+        for steps in (20, 10)
+        for seed in (0, 1)
+    ]
+    evaluations = [20, 20, 10, 10] * 2 + [39, 39, 19, 19]
+    names = fake_sweep(tmp_path, plans, evaluations=evaluations)
+    distances = {run.name: run.measures[FRECHET].value for run in collect(tmp_path).runs}
+    (figure,) = [figure for figure in figures(collect(tmp_path)) if figure.name == "evaluations"]
+    assert list(figure.views) == ["classifier", "pixels"]
+    view = figure.views["classifier"]
+    assert view["layout"]["xaxis"]["type"] == "log"
+    assert [trace["name"] for trace in view["data"]] == ["ddim", "ddim, eta 1.0", "heun"]
+    assert [trace["x"] for trace in view["data"]] == [[10, 20], [10, 20], [19, 39]]
+    assert [trace["meta"] for trace in view["data"]] == [[2, 3, 0, 1], [6, 7, 4, 5], [10, 11, 8, 9]]
+    for trace in view["data"]:
+        values = [distances[names[index]] for index in trace["meta"]]
+        np.testing.assert_allclose(trace["y"], [np.mean(values[:2]), np.mean(values[2:])], rtol=1e-4)
+
+
+def test_without_different_evaluations_there_is_no_such_figure(tmp_path):
+    fake_sweep(tmp_path, {"sampler.num_steps": [10, 20]}, evaluations=[50, 50])
+    assert "evaluations" not in {figure.name for figure in figures(collect(tmp_path))}

@@ -1,5 +1,6 @@
 """The sweeps in experiments/sweeps: each is a plan for the digits and for CIFAR-10, and runs."""
 
+import itertools
 import json
 
 import pytest
@@ -9,10 +10,10 @@ from experiments.experiment import create, outline
 from experiments.sweep.__main__ import main
 from experiments.sweep.plan import check_runs, make_plan
 from experiments.sweep.summary import collect
-from experiments.sweeps import ddpm_table2, swap, weightings
+from experiments.sweeps import ddpm_table2, samplers, swap, weightings
 from unified_diffusion.objectives import WEIGHTINGS
 
-SHIPPED = {"weightings.py": weightings, "ddpm_table2.py": ddpm_table2, "swap.py": swap}
+SHIPPED = {"weightings.py": weightings, "ddpm_table2.py": ddpm_table2, "swap.py": swap, "samplers.py": samplers}
 CONFIGS = ("ddpm_digits.py", "ddpm_cifar.py")
 CIFAR = {"shape": (32, 32, 3), "num_classes": 10, "num_examples": 50_000, "fingerprint": ""}
 SMALL = [
@@ -92,11 +93,21 @@ def test_swap_samples_with_equal_numbers_of_evaluations(config):
     assert calls == [swap.STEPS] * 6 == [100] * 6
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+def test_samplers_have_near_the_evaluations_they_are_said_to_have(config):
+    """As the samplers that the runs build count them, of one training."""
+    runs = plan("samplers.py", config).runs
+    assert sum(run.trained_in is None for run in runs) == 1
+    for run, number in zip(runs, itertools.cycle(samplers.EVALUATIONS)):
+        ladder = build("under", run.config["under"]) or build("perturbation", run.config["perturbation"])
+        assert number - 1 <= build("sampler", run.config["sampler"]).num_evaluations(ladder) <= number
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", SHIPPED)
 def test_it_traces_on_digits(sweep):
     (same,) = [line for line in check_runs(plan(sweep).runs) if line.startswith("the same")]
-    assert "network evaluations per sample" in same
+    assert ("network evaluations per sample" in same) == (sweep != "samplers.py")
     assert "data order" in same
 
 
@@ -106,14 +117,17 @@ def test_it_traces_on_cifar(sweep):
     """Of the weightings, of which all are traced on digits, four are enough."""
     runs = plan(sweep, "ddpm_cifar.py").runs
     calls = set()
-    for run in runs[-4:] if sweep == "weightings.py" else runs:
+    for run in runs[-4:] if sweep == "weightings.py" else runs[::3] if sweep == "samplers.py" else runs:
         experiment = create(run.config, CIFAR, outline)
         calls.add(experiment.sampler.num_evaluations(experiment.sampled_under))
-    assert calls == {100 if sweep == "swap.py" else 1000}
+    assert calls == {"swap.py": {100}, "samplers.py": {9, 10}}.get(sweep, {1000})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sweep", "chosen"), [("weightings.py", (0, 3)), ("ddpm_table2.py", (0, 2)), ("swap.py", ())])
+@pytest.mark.parametrize(
+    ("sweep", "chosen"),
+    [("weightings.py", (0, 3)), ("ddpm_table2.py", (0, 2)), ("swap.py", ()), ("samplers.py", (0, 18, 21, -3))],
+)
 def test_it_runs_on_digits(sweep, chosen, tmp_path):
     """Two steps, of some of its runs or of all."""
     entries = SHIPPED[sweep].get_sweep()
@@ -125,5 +139,5 @@ def test_it_runs_on_digits(sweep, chosen, tmp_path):
     assert main(["--config=ddpm_digits.py", f"--workdir={workdir}", f"--sweep={file}", "--cluster=debug", *SMALL]) == 0
     summary = collect(workdir)
     assert [run.state for run in summary.runs] == ["finished"] * len(entries)
-    assert all("bound" in run.measures for run in summary.runs)
+    assert all(("bound" in run.measures) == common.get("evaluation.bound", True) for run in summary.runs)
     assert (workdir / "index.html").exists()

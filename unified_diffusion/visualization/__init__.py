@@ -1,6 +1,6 @@
 """Pictures of samples and of numbers."""
 
-from unified_diffusion.visualization.grid import image_grid, save_png
+from unified_diffusion.visualization.grid import image_grid, save_gif, save_png
 from unified_diffusion.visualization.neighbours import neighbours_picture
 from unified_diffusion.visualization.plots import (
     plot_accuracy,
@@ -20,5 +20,6 @@ __all__ = [
     "plot_points",
     "plot_rate_distortion",
     "plot_training",
+    "save_gif",
     "save_png",
 ]

@@ -27,3 +27,9 @@ def image_grid(images, columns=None, min_side=32, gap=2):
 def save_png(picture, path):
     """Writes a picture `[H, W, 3]` uint8."""
     Image.fromarray(picture).save(path)
+
+
+def save_gif(pictures, path, milliseconds):
+    """Writes pictures `[H, W, 3]` uint8 as an animation that starts over; `milliseconds` is how long each stays."""
+    first, *others = map(Image.fromarray, pictures)
+    first.save(path, save_all=True, append_images=others, duration=list(milliseconds), loop=0)

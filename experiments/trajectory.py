@@ -1,0 +1,47 @@
+"""How samples come about: strips.png and sampling.gif, of x on the way from noise to data."""
+
+import numpy as np
+
+from unified_diffusion.data import to_uint8
+from unified_diffusion.keys import named_key
+from unified_diffusion.perturbations import expand
+from unified_diffusion.visualization import image_grid, save_gif, save_png
+from unified_diffusion.visualization.figures import plot_clouds
+
+ROWS = 10
+FRAME, LAST = 120, 1500  # milliseconds
+LIMIT = 2.2  # the plane that points are shown in
+
+
+def write_trajectory(experiment, denoiser, sampler, strips, gif):
+    """Writes both pictures, of the first samples of samples.npz, drawn once more.
+
+    strips.png has a row for each sample and time from left to right; of points it is one row of panels. sampling.gif
+    shows more samples at once.
+    """
+    images = len(experiment.shape) == 3
+    x, t = trajectory(experiment, denoiser, sampler, min(experiment.sampling.num_images, 64 if images else 1000))
+    if images:
+        x = to_uint8(x)
+        shown = np.swapaxes(x[:, :ROWS], 0, 1)
+        save_png(image_grid(shown.reshape(-1, *shown.shape[2:]), columns=len(t)), strips)
+        pictures = [image_grid(frame) for frame in x]
+    else:
+        titles = [f"t = {time:.4g}" for time in t]
+        save_png(plot_clouds(dict(zip(titles, x, strict=True)), LIMIT), strips)
+        pictures = [plot_clouds({title: frame}, LIMIT) for title, frame in zip(titles, x, strict=True)]
+    save_gif(pictures, gif, [FRAME] * (len(t) - 1) + [LAST])
+
+
+def trajectory(experiment, denoiser, sampler, number):
+    """(x `[frames + 1, number, ...]`, t): x / sqrt(alpha² + sigma²), which any perturbation keeps in the data's range.
+
+    The last x are the first samples of samples.npz, before they are rounded.
+    """
+    sampling, denoiser = experiment.sampling, experiment.for_sampling(denoiser)
+    label = experiment.labels(number)
+    key = named_key(sampling.seed, "samples")
+    x, t = sampler.trajectory(denoiser, key, (number, *experiment.shape), label, sampling.frames)
+    process = sampler.process(denoiser.perturbation)
+    scale = np.sqrt(np.asarray(process.alpha(t)) ** 2 + np.asarray(process.sigma(t)) ** 2)
+    return x / np.asarray(expand(scale, x)), t

@@ -2,6 +2,7 @@
 
 from unified_diffusion.samplers.ancestral import Ancestral
 from unified_diffusion.samplers.base import Sampler
+from unified_diffusion.samplers.conditioned import Conditioned
 from unified_diffusion.samplers.ddim import DDIM
 from unified_diffusion.samplers.dpm_solver import DPMSolver
 from unified_diffusion.samplers.euler import Euler
@@ -31,6 +32,7 @@ __all__ = [
     "PNDM",
     "Ancestral",
     "AnnealedLangevin",
+    "Conditioned",
     "Sampler",
     "UniPC",
     "generate",

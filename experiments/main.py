@@ -1,6 +1,7 @@
-"""Train, sample or evaluate one config.
+"""Train, sample, evaluate or inpaint with one config.
 
-python -m experiments.main --config=NAME.py [--workdir=DIR] [--mode=train|sample|eval] [--config.FIELD=VALUE …]
+python -m experiments.main --config=NAME.py [--workdir=DIR]
+    [--mode=train|sample|eval|inpaint] [--config.FIELD=VALUE …]
 """
 
 import argparse
@@ -32,15 +33,15 @@ def parse(arguments):
     """(options, overrides): what argparse knows, and the pairs of --config.FIELD=VALUE."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.main",
-        description="Train, sample or evaluate one config.",
+        description="Train, sample, evaluate or inpaint with one config.",
         epilog="--config.FIELD=VALUE sets a field: --config.perturbation.name=ncsn --config.training.steps=1000",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--config", help="a file in experiments/configs, or a path; sample and eval know their run's own"
+        "--config", help="a file in experiments/configs, or a path; all modes but train know their run's own"
     )
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: runs/NAME of the config)")
-    parser.add_argument("--mode", default="train", choices=("train", "sample", "eval"))
+    parser.add_argument("--mode", default="train", choices=("train", "sample", "eval", "inpaint"))
     overrides, rest = split_overrides(arguments, parser)
     options = parser.parse_args(rest)
     if options.config is None and (options.mode == "train" or options.workdir is None):
@@ -85,7 +86,9 @@ def run(options, overrides):
         resolved = config.resolve(config.read_config(options.config), overrides)
     changed = config.differences(trained, resolved)
     workdir.refuse(options.workdir, {name: pair for name, pair in changed.items() if workdir.affects_samples(name)})
-    return {"sample": modes.sample, "eval": modes.evaluate}[options.mode](resolved, options.workdir)
+    return {"sample": modes.sample, "eval": modes.evaluate, "inpaint": modes.inpaint}[options.mode](
+        resolved, options.workdir
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import jax
 from experiments.config import differences
 from experiments.evaluation import write_evaluation
 from experiments.experiment import create, data_facts, exact_mixture, load_data
+from experiments.inpainting import write_inpainting
 from experiments.sampling import draw, picture, write_samples
 from experiments.workdir import (
     AFTER_TRAINING,
@@ -75,6 +76,14 @@ def evaluate(config, workdir):
     if experiment.evaluation.of_samples:
         _sample(experiment, state, workdir, dataset)
     _evaluate(experiment, state, workdir, config, load_data(config, "test"), dataset)
+    return 0
+
+
+def inpaint(config, workdir):
+    """Completes test images from a part of them, with a run's newest checkpoint."""
+    experiment, state = _restore(config, workdir)
+    denoiser = experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
+    write_inpainting(experiment, denoiser, int(state.step), load_data(config, "test"), workdir)
     return 0
 
 

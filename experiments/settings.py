@@ -36,6 +36,10 @@ class Sampling:
         seed: of the samples; the same noise for every model and sampler.
         grid: how many of them are drawn in the picture.
         ema: draw with the averaged parameters.
+        mask: what `--mode=inpaint` knows of an image: its upper "half", all but its "centre", or its "grey".
+        masked_images: of the test split, that it completes.
+        completions: of each of them.
+        resamplings: of the completions' steps; see `Conditioned`. 1 for a sampler that remembers earlier steps.
     """
 
     num_images: int = 1000
@@ -43,9 +47,14 @@ class Sampling:
     seed: int = 0
     grid: int = 100
     ema: bool = True
+    mask: str = "half"
+    masked_images: int = 8
+    completions: int = 4
+    resamplings: int = 1
 
     def __post_init__(self):
-        for name in ("num_images", "batch_size", "grid"):
+        choose(self.mask, ("half", "centre", "grey"), "sampling.mask")
+        for name in ("num_images", "batch_size", "grid", "masked_images", "completions", "resamplings"):
             if getattr(self, name) < 1:
                 raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be at least 1")
 

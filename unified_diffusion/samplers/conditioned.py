@@ -77,6 +77,8 @@ class Conditioned(Sampler):
             if not square or not np.allclose(matrix @ matrix.T, np.eye(len(matrix)), atol=1e-5):
                 raise UserError("a basis is an orthogonal matrix of the channels: the product with its transpose is 1")
             object.__setattr__(self, "basis", tuple(map(tuple, matrix.tolist())))
+        elif self.basis is not None:
+            object.__setattr__(self, "basis", tuple(self.basis))
 
     @property
     def continuous(self):

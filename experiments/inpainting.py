@@ -1,0 +1,86 @@
+"""Test images completed from a part of them: inpainting, and colours for their grey."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+
+from experiments.workdir import keep_previous, write_json
+from unified_diffusion import data
+from unified_diffusion.errors import UserError
+from unified_diffusion.keys import named_key
+from unified_diffusion.samplers import Conditioned
+from unified_diffusion.visualization import image_grid, save_png
+
+
+def write_inpainting(experiment, denoiser, step, dataset, workdir):
+    """Writes inpainting.png, a column for each test image, and inpainting.json, which tells how.
+
+    The rows are the image, what is known of it (the rest is mid-grey, or has no colour), and
+    `sampling.completions` completions. Of a conditional run they are of the image's own class. A picture that is there
+    already and was made in the same way stays; another is kept under another name.
+
+    Raises:
+        UserError: data that are no images, no colours to find, too few images, or a sampler that cannot be conditioned.
+    """
+    sampling, shape = experiment.sampling, experiment.shape
+    mask, basis = known_part(sampling.mask, shape)
+    chosen = np.asarray(jax.random.permutation(named_key(sampling.seed, "inpainted"), len(dataset)))
+    if len(chosen) < sampling.masked_images:
+        raise UserError(f"sampling.masked_images = {sampling.masked_images}: the test split has only {len(chosen)}")
+    batch = dataset.gather(chosen[: sampling.masked_images])
+    images = np.asarray(data.to_model(batch["x0"]))
+    sampler = Conditioned(experiment.sampler, images, mask, basis=basis, resamplings=sampling.resamplings)
+    how = {
+        "step": step,
+        "mask": sampling.mask,
+        "resamplings": sampling.resamplings,
+        "sampler": type(experiment.sampler).__name__,
+        **dataclasses.asdict(experiment.sampler),
+        "num_evaluations": sampler.num_evaluations(experiment.sampled_under),
+        "perturbation": type(experiment.sampled_under).__name__,
+        "masked_images": sampling.masked_images,
+        "completions": sampling.completions,
+        "seed": sampling.seed,
+        "ema": sampling.ema,
+    }
+    png, about = workdir / "inpainting.png", workdir / "inpainting.json"
+    if png.exists() and about.exists() and json.loads(about.read_text()) == json.loads(json.dumps(how)):
+        print(f"{png} is there already, made in the same way")
+        return
+    print(
+        f"drawing {sampling.completions} completions of each of {len(images)} test images (mask {sampling.mask!r}), "
+        f"{how['num_evaluations']:,} network evaluations each",
+        flush=True,
+    )
+    known = sampler.from_basis(np.where(mask, sampler.to_basis(images), 0))
+    keys = jax.random.split(named_key(sampling.seed, "inpainting"), sampling.completions)
+    label = batch["label"] if experiment.model.conditional else None
+    denoiser = experiment.for_sampling(denoiser)
+    rows = [images, known, *(sampler(denoiser, key, images.shape, label) for key in keys)]
+    picture = image_grid(np.asarray(data.to_uint8(np.concatenate(rows))), columns=len(images))
+    keep_previous(png, about)
+    save_png(picture, png)
+    write_json(about, how)
+    print(f"wrote {png}: test images, what was known of them, and the completions below")
+
+
+def known_part(name, shape):
+    """(mask, basis) of the part that `sampling.mask` says is known, for images of this shape.
+
+    Raises:
+        UserError: points, or colours of images that have none.
+    """
+    if len(shape) != 3:
+        raise UserError("--mode=inpaint completes images, and these data are points: give `Conditioned` a mask of them")
+    height, width, channels = shape
+    if name == "grey":
+        if channels != 3:
+            raise UserError("sampling.mask = 'grey' finds colours, and these images have none: take 'half' or 'centre'")
+        return np.array([True, False, False]), "grey"
+    row, column = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
+    if name == "half":
+        return np.broadcast_to(row < height // 2, (height, width, 1)), None
+    inside = (abs(2 * row - height + 1) < height / 2) & (abs(2 * column - width + 1) < width / 2)
+    return ~inside, None

@@ -205,8 +205,9 @@ class Counting:
 def test_evaluations_are_those_that_ran(sampler, resamplings, expected):
     process = DDPM(20, "cosine")
     network, conditioned = Counting(), Conditioned(sampler, 0.5, KNOWN, resamplings=resamplings)
-    jax.block_until_ready(conditioned(Denoiser(network, process), jax.random.key(0), (2, 3)))
+    x = jax.block_until_ready(conditioned(Denoiser(network, process), jax.random.key(0), (2, 3)))
     jax.effects_barrier()
+    assert np.all(np.isfinite(x))
     assert network.calls == conditioned.num_evaluations(process) == expected
 
 

@@ -39,7 +39,8 @@ class Sampling:
         mask: what `--mode=inpaint` knows of an image: its upper "half", all but its "centre", or its "grey".
         masked_images: of the test split, that it completes.
         completions: of each of them.
-        resamplings: of the completions' steps; see `Conditioned`. 1 for a sampler that remembers earlier steps.
+        resamplings: how often each step of a completion is taken; see `Conditioned`. More make the rest go better with
+            what is known. Samplers that remember earlier steps need 1, and for annealed Langevin dynamics 1 is enough.
     """
 
     num_images: int = 1000
@@ -50,7 +51,7 @@ class Sampling:
     mask: str = "half"
     masked_images: int = 8
     completions: int = 4
-    resamplings: int = 1
+    resamplings: int = 5
 
     def __post_init__(self):
         choose(self.mask, ("half", "centre", "grey"), "sampling.mask")

@@ -35,22 +35,28 @@ DIGITS = [
 ]
 
 
-def inpaint(workdir, shape=(4, 4, 3), sampler=Ancestral(num_steps=3), **settings):  # noqa: B008
-    """write_inpainting for a network of one line."""
+def network(x, noise_label, label=None, *, rngs=None):
+    return jnp.tanh(x) / 4 if label is None else 0 * x + label[:, None, None, None] / 12.75
+
+
+def inpaint(workdir, shape=(4, 4, 3), sampler=Ancestral(num_steps=3), conditional=False, **settings):  # noqa: B008
+    """write_inpainting for a network of one line, on images of classes 0 to 9."""
     process = DDPM(20, "cosine")
     experiment = types.SimpleNamespace(
         shape=shape,
         sampler=sampler,
         sampled_under=process,
         for_sampling=lambda denoiser: denoiser,
-        model=types.SimpleNamespace(conditional=False),
+        model=types.SimpleNamespace(conditional=conditional),
         sampling=Sampling(**{"masked_images": 3, "completions": 2, **settings}),
     )
     examples = np.random.default_rng(0).integers(60, 196, (10, *shape), dtype=np.uint8)
     if len(shape) == 1:
         examples = examples.astype(np.float32)
-    denoiser = Denoiser(lambda x, *_, **__: jnp.tanh(x) / 4, process, "x0")
-    write_inpainting(experiment, denoiser, 7, Dataset(examples), workdir)
+    if conditional:
+        examples[:, 0, 0] = 10 * np.arange(10)[:, None]
+    dataset = Dataset(examples, np.arange(10, dtype=np.int32))
+    write_inpainting(experiment, Denoiser(network, process, "x0"), 7, dataset, workdir)
 
 
 def images(workdir, side=4, columns=3):
@@ -90,6 +96,14 @@ def test_grey_pictures_get_colours(tmp_path):
         # each of the three colours is rounded to a whole number
         np.testing.assert_allclose(row.mean(-1), original.mean(-1), atol=1)
     assert np.ptp(completions[0], axis=-1).max() > 20
+
+
+def test_each_image_is_completed_as_one_of_its_class(tmp_path):
+    inpaint(tmp_path, conditional=True)
+    original, _, *completions = images(tmp_path)
+    for row in completions:
+        # The first pixel tells ten times the class, and the network makes it so many levels above the middle.
+        np.testing.assert_allclose(row[:, 2:], np.broadcast_to(original[:, :1, :1] + 127.5, row[:, 2:].shape), atol=0.6)
 
 
 def test_a_picture_that_is_there_is_kept(tmp_path, capsys):

@@ -48,6 +48,8 @@ UNNAMED = {
     "sampling": Sampling,
     "evaluation": Evaluation,
 }
+# Fields that configs of an older version lack, with what its runs did.
+_LATER = {"model.noise_embedding": "sinusoidal", "training.label_dropout": 0.0}
 # Arguments that the experiment itself gives.
 GIVEN = {"self", "split", "example_shape", "num_classes", "out_channels", "rngs"}
 
@@ -131,6 +133,11 @@ def build(section, fields, *args, **given):
     return target(*args, **given, **{name: _frozen(value) for name, value in fields.items()})
 
 
+def chosen(section, fields):
+    """The class that a resolved section stands for."""
+    return _target(section, fields.get("name"))
+
+
 def later(overrides, more):
     """Overrides followed by more of them; a section whose name is set anew forgets what was set for the old one."""
     renamed = {field.split(".")[0] for field, _ in more if field.endswith(".name")}
@@ -139,7 +146,7 @@ def later(overrides, more):
 
 def differences(old, new):
     """The dotted fields in which two resolved configs differ: {field: (old, new)}."""
-    flat_old, flat_new = flatten(old), flatten(new)
+    flat_old, flat_new = {**_LATER, **flatten(old)}, {**_LATER, **flatten(new)}
     return {
         field: (flat_old.get(field), flat_new.get(field))
         for field in {**flat_old, **flat_new}

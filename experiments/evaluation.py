@@ -27,9 +27,7 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
         data_name: of both.
     """
     settings, process = experiment.evaluation, denoiser.perturbation
-    number = min(settings.num_levels or process.num_steps, process.num_steps)
-    numbers = np.unique(np.rint(np.linspace(1, process.num_steps, number)).astype(np.int32))
-    times = process.times[numbers - 1]
+    times = measured_levels(settings, process)
     of_examples = error_per_level(
         denoiser,
         dataset,
@@ -56,10 +54,10 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
         "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(experiment.params)),
         "num_examples": len(of_examples),
         "test_loss": float(np.mean(columns["loss"])),
-        "test_loss_standard_error": _standard_error((weights * of_examples).mean(axis=1)),
+        "test_loss_standard_error": standard_error((weights * of_examples).mean(axis=1)),
         "test_error": float(np.mean(errors)),
-        "test_error_standard_error": _standard_error(of_examples.mean(axis=1)),
-        "levels": _rows(columns),
+        "test_error_standard_error": standard_error(of_examples.mean(axis=1)),
+        "levels": rows_of(columns),
     }
     pictures = {"eval.png": plot_levels(log_snr, errors, weights)}
     summary = f"test loss {result['test_loss']:.4f} over {len(times)} noise levels"
@@ -122,7 +120,7 @@ def measure_bound(experiment, denoiser, dataset):
         "bits_per_dim": float(bound.total),
         "num_examples": bound.num_examples,
         **how,
-        "diffusion_per_level": _rows(levels),
+        "diffusion_per_level": rows_of(levels),
     }
     rate, distortion = levels["rate"], levels["distortion"]
     if images:  # all of the bound has been sent when nothing is left to err on; points are never known exactly
@@ -132,6 +130,13 @@ def measure_bound(experiment, denoiser, dataset):
         "bound.png": plot_bound(levels["log_snr"], levels["cost"], f"{unit} a step"),
         "rate_distortion.png": plot_rate_distortion(rate, distortion, unit, distortion_unit),
     }
+
+
+def measured_levels(settings, process):
+    """The levels t at which a run is measured, rising."""
+    number = min(settings.num_levels or process.num_steps, process.num_steps)
+    numbers = np.unique(np.rint(np.linspace(1, process.num_steps, number)).astype(np.int32))
+    return process.times[numbers - 1]
 
 
 def _effective_weights(experiment, process, times):
@@ -145,12 +150,12 @@ def _effective_weights(experiment, process, times):
     return np.asarray(weights, np.float64)[process.level_number(times) - 1]
 
 
-def _standard_error(values):
+def standard_error(values):
     """Of the mean of independent values; None for one."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
-def _rows(columns):
+def rows_of(columns):
     """A list of dicts from a dict of arrays, or lists."""
     columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

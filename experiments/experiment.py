@@ -1,6 +1,7 @@
 """A config's typed objects: after this, nobody reads the config."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,11 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.config import build
+from experiments.config import build, chosen, resolve
+from experiments.restore import newest
 from experiments.settings import Evaluation, Sampling
+from experiments.workdir import read_json, training_folder
 from unified_diffusion.analytic import GaussianMixture
 from unified_diffusion.data import toy
+from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.errors import UserError
+from unified_diffusion.guidance import ClassifierGuided, Guided, num_evaluations
 from unified_diffusion.keys import named_key
 from unified_diffusion.perturbations import Perturbation
 from unified_diffusion.reverse import check_variance
@@ -24,7 +29,8 @@ from unified_diffusion.training import Model, Optimizer, Training, initialise, o
 class Experiment:
     """What one run trains, samples and measures.
 
-    `params` are the initial parameters; `under` is the perturbation to sample under, None for the one trained with.
+    `params` are the initial parameters; `under` is the perturbation to sample under, None for the one trained with;
+    `classifier` is what guides the sampler, and `classifier_step` how long it was trained, or both are None.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +45,13 @@ class Experiment:
     sampling: Sampling
     evaluation: Evaluation
     seed: int
+    classifier: Denoiser | None = None
+    classifier_step: int | None = None
+
+    @property
+    def classifies(self):
+        """Whether what is trained is a classifier, which draws no samples."""
+        return getattr(self.objective, "classifies", False)
 
     @property
     def objective_state(self):
@@ -50,9 +63,37 @@ class Experiment:
         """The perturbation whose noise ladder the sampler runs on."""
         return self.model.perturbation if self.under is None else self.under
 
-    def for_sampling(self, denoiser):
+    @property
+    def fitting_evaluations(self):
+        """Network evaluations for each training example that the sampler is fitted on first; 0 if it is not."""
+        return self.sampler.fitting_evaluations(self.sampled_under) if hasattr(self.sampler, "fitted") else 0
+
+    def unguided(self, denoiser):
         """A denoiser of this experiment, read under that perturbation."""
         return denoiser if self.under is None else denoiser.under(self.under)
+
+    def for_sampling(self, denoiser):
+        """The same, and guided."""
+        sampling, denoiser = self.sampling, self.unguided(denoiser)
+        if sampling.guidance_scale != 1:
+            denoiser = Guided(denoiser, sampling.guidance_scale, sampling.guidance_interval)
+        if self.classifier is not None:
+            conditional = self.model.conditional
+            denoiser = ClassifierGuided(denoiser, self.classifier, sampling.classifier_scale, conditional=conditional)
+        return denoiser
+
+    @property
+    def num_evaluations(self):
+        """Network evaluations per sample, one of a doubled batch counted twice."""
+        return num_evaluations(self.sampler, self.for_sampling(self.model.denoiser(self.params)))
+
+    def labels(self, number):
+        """The classes that so many samples are asked to be of, `[number]`, or None where nothing can be asked."""
+        if not self.model.conditional and self.classifier is None:
+            return None
+        if self.sampling.label is not None:
+            return np.full(number, self.sampling.label, np.int32)
+        return np.arange(number, dtype=np.int32) % self.num_classes
 
     @property
     def weighting(self):
@@ -103,8 +144,10 @@ def create(config, facts, initialise=initialise):
     reading = build("denoiser", config["denoiser"])
     if reading.conditional and not facts["num_classes"]:
         raise UserError("config.denoiser.conditional = True, but the data have no labels: set it to false")
-    training = build("training", config["training"])
+    training, sampling = build("training", config["training"]), build("sampling", config["sampling"])
     shape = tuple(facts["shape"])
+    _check_classifier(config, reading, training)
+    _check_guidance(sampling, reading, training, facts["num_classes"])
     if len(shape) != 3 and (training.flip or training.dequantize):
         raise UserError("config.training.flip and dequantize are for images, and these data are points: set them false")
     given = {"num_classes": facts["num_classes"] if reading.conditional else 0}
@@ -126,10 +169,13 @@ def create(config, facts, initialise=initialise):
         training=training,
         sampler=build("sampler", config["sampler"]),
         under=build("under", config["under"]),
-        sampling=build("sampling", config["sampling"]),
+        sampling=sampling,
         evaluation=build("evaluation", config["evaluation"]),
         seed=config["seed"],
     )
+    if sampling.classifier is not None and not experiment.classifies:
+        classifier, step = load_classifier(sampling.classifier, facts)
+        experiment = dataclasses.replace(experiment, classifier=classifier, classifier_step=step)
     experiment.sampler.rows(experiment.sampled_under)
     if experiment.weighting is not None:
         experiment.weighting(model.perturbation, model.perturbation.times[:1])
@@ -140,6 +186,81 @@ def create(config, facts, initialise=initialise):
     )
     _rehearse(experiment)
     return experiment
+
+
+def load_classifier(folder, facts):
+    """(classifier, its step) of the run in a folder: a `Denoiser` that puts out logits, with the averaged parameters.
+
+    Raises:
+        UserError: no run of a classifier, or one of other data than those of `facts`.
+    """
+    said, folder = f"config.sampling.classifier={folder}", Path(folder)
+    if not (folder / "config.json").exists():
+        raise UserError(f"{said} holds no run: train one with --config=classifier_digits.py --workdir={folder}")
+    config, its_facts = resolve(read_json(folder, "config.json")), read_json(folder, "data.json")
+    if not getattr(chosen("objective", config["objective"]), "classifies", False):
+        raise UserError(f"{said} holds no classifier: train one with --config=classifier_digits.py")
+    for name in ("shape", "num_classes"):
+        if its_facts[name] != facts[name]:
+            raise UserError(f"{said} was trained on data of {name} {its_facts[name]}, and these have {facts[name]}")
+    experiment = create(config, its_facts)
+    state = newest(experiment, training_folder(folder))
+    if state is None:
+        raise UserError(f"{said} has no checkpoint yet: train it first")
+    return experiment.model.denoiser(state.ema), int(state.step)
+
+
+def _check_classifier(config, reading, training):
+    """Raises UserError unless the network is a classifier where the objective trains one, and nowhere else."""
+    model, objective = (chosen(section, config[section]) for section in ("model", "objective"))
+    names = [config[section]["name"] for section in ("model", "objective")]
+    if getattr(model, "classifies", False) != getattr(objective, "classifies", False):
+        raise UserError(
+            f"config.model.name = {names[0]} does not go with config.objective.name = {names[1]}: a classifier is "
+            "trained by classification, and every other network by another objective"
+        )
+    if not getattr(objective, "classifies", False):
+        return
+    if not reading.conditional:
+        raise UserError("a classifier is trained on labels: set config.denoiser.conditional=true")
+    if training.label_dropout:
+        raise UserError("config.training.label_dropout would teach a classifier a class that is none: set it to 0")
+    if reading.variance == "learned":
+        raise UserError("config.denoiser.variance = learned is for denoisers: set it to fixed for a classifier")
+
+
+def _check_guidance(sampling, reading, training, num_classes):
+    """Raises UserError for labels that the network is not given, and guidance that it was not trained for."""
+    if training.label_dropout and not reading.conditional:
+        raise UserError("config.training.label_dropout is for labels: set config.denoiser.conditional=true, too")
+    if sampling.guidance_scale != 1 and not reading.conditional:
+        raise UserError(
+            f"config.sampling.guidance_scale = {sampling.guidance_scale} needs a run that was trained with labels, "
+            "config.denoiser.conditional=true"
+        )
+    if sampling.guidance_scale != 1 and not training.label_dropout:
+        raise UserError(
+            f"config.sampling.guidance_scale = {sampling.guidance_scale} needs a run that was trained without its "
+            "labels, too, config.training.label_dropout=0.1"
+        )
+    if sampling.guidance_interval is not None and not reading.conditional:
+        raise UserError(
+            "config.sampling.guidance_interval is of classifier-free guidance, which needs a run that was trained with "
+            "labels, config.denoiser.conditional=true"
+        )
+    if sampling.classifier_scale != 1 and sampling.classifier is None:
+        raise UserError(
+            f"config.sampling.classifier_scale = {sampling.classifier_scale}, but there is no classifier: set "
+            "config.sampling.classifier to the folder of one"
+        )
+    if sampling.label is not None:
+        if not reading.conditional and sampling.classifier is None:
+            raise UserError(
+                f"config.sampling.label = {sampling.label}, but nothing here knows of classes: take a run trained with "
+                "config.denoiser.conditional=true, or a classifier in config.sampling.classifier"
+            )
+        if not 0 <= sampling.label < num_classes:
+            raise UserError(f"config.sampling.label = {sampling.label}: the classes are 0 to {num_classes - 1}")
 
 
 def outline(build, key, perturbation, **reading):
@@ -157,17 +278,21 @@ def _rehearse(experiment, batch_size=2):
     """
     model, sampler = experiment.model, experiment.sampler
     x = jax.ShapeDtypeStruct((batch_size, *experiment.shape), jnp.float32)
-    label = jax.ShapeDtypeStruct((batch_size,), jnp.int32) if model.conditional else None
+    labelled = model.conditional or experiment.classifier is not None
+    label = jax.ShapeDtypeStruct((batch_size,), jnp.int32) if labelled else None
     row = [column[0] for column in sampler.rows(experiment.sampled_under)]
 
     def loss(params, key, x, label, state):
         remembers = {} if state is None else {"state": state}
-        values, metrics = experiment.objective(model.denoiser(params, key), x, key, label, **remembers)
+        given = label if model.conditional else None
+        values, metrics = experiment.objective(model.denoiser(params, key), x, key, given, **remembers)
         return values, experiment.objective.update(state, metrics) if remembers else None
 
     def step(params, keys, x, label):
         denoiser = experiment.for_sampling(model.denoiser(params)).given(label)
         denoiser = denoiser.under(sampler.process(denoiser.perturbation))
+        if experiment.fitting_evaluations:  # it cannot take a step before it is fitted
+            return denoiser(x, row[1])
         state = (x, sampler.history(x)) if hasattr(sampler, "history") else x
         return sampler.step(denoiser, state, *row, keys)
 
@@ -176,4 +301,5 @@ def _rehearse(experiment, batch_size=2):
     shape = jax.eval_shape(loss, experiment.params, key, x, label, experiment.objective_state)[0].shape
     if shape != (batch_size,):
         raise UserError(f"config.objective gives a loss of shape {shape} for {batch_size} examples: give one each")
-    jax.eval_shape(step, experiment.params, keys, x, label)
+    if not experiment.classifies:
+        jax.eval_shape(step, experiment.params, keys, x, label)

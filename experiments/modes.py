@@ -4,11 +4,13 @@ import contextlib
 
 import jax
 
+from experiments.classifier_evaluation import write_classifier_evaluation
 from experiments.config import differences
 from experiments.evaluation import write_evaluation
 from experiments.experiment import create, data_facts, exact_mixture, load_data
 from experiments.inpainting import write_inpainting
-from experiments.sampling import draw, picture, write_samples
+from experiments.restore import newest
+from experiments.sampling import draw, fitted, picture, write_samples
 from experiments.workdir import (
     AFTER_TRAINING,
     claim,
@@ -19,9 +21,7 @@ from experiments.workdir import (
     write_training_plot,
 )
 from unified_diffusion.errors import UserError
-from unified_diffusion.training import Checkpoints, initial_state
 from unified_diffusion.training import train as train_model
-from unified_diffusion.training.mesh import data_mesh, replicated
 from unified_diffusion.visualization import save_png
 
 
@@ -54,8 +54,9 @@ def train(config, source, workdir, trained_in=None, phase=contextlib.nullcontext
         write_training_plot(workdir)
     else:
         state = _trained(experiment, config, facts, trained_in)
-    with phase("sampling"):
-        _sample(experiment, state, workdir, dataset)
+    if not experiment.classifies:
+        with phase("sampling"):
+            _sample(experiment, state, workdir, dataset)
     with phase("evaluation"):
         _evaluate(experiment, state, workdir, config, test, dataset)
     return 0
@@ -64,8 +65,9 @@ def train(config, source, workdir, trained_in=None, phase=contextlib.nullcontext
 def sample(config, workdir):
     """Draws samples from a run's newest checkpoint."""
     experiment, state = _restore(config, workdir)
-    points = len(experiment.shape) == 1
-    _sample(experiment, state, workdir, load_data(config) if points else None)
+    _refuse_classifier(experiment, workdir)
+    needed = len(experiment.shape) == 1 or experiment.fitting_evaluations
+    _sample(experiment, state, workdir, load_data(config) if needed else None)
     return 0
 
 
@@ -73,7 +75,7 @@ def evaluate(config, workdir):
     """Evaluates a run's newest checkpoint on the test data, and its samples, drawn now where they are not there."""
     experiment, state = _restore(config, workdir)
     dataset = load_data(config)
-    if experiment.evaluation.of_samples:
+    if experiment.evaluation.of_samples and not experiment.classifies:
         _sample(experiment, state, workdir, dataset)
     _evaluate(experiment, state, workdir, config, load_data(config, "test"), dataset)
     return 0
@@ -82,17 +84,29 @@ def evaluate(config, workdir):
 def inpaint(config, workdir):
     """Completes test images from a part of them, with a run's newest checkpoint."""
     experiment, state = _restore(config, workdir)
+    _refuse_classifier(experiment, workdir)
     denoiser = experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
-    write_inpainting(experiment, denoiser, int(state.step), load_data(config, "test"), workdir)
+    train_data = load_data(config) if experiment.fitting_evaluations else None
+    write_inpainting(experiment, denoiser, int(state.step), load_data(config, "test"), workdir, train_data)
     return 0
+
+
+def _refuse_classifier(experiment, workdir):
+    if experiment.classifies:
+        raise UserError(
+            f"--workdir={workdir} holds a classifier, which draws no samples: it guides those of another run, "
+            f"--config.sampling.classifier={workdir}"
+        )
 
 
 def _train(experiment, workdir, dataset):
     """(state, signal), as the training loop returns them; grids of samples are drawn on the way."""
 
     def draw_samples(denoiser, step, progress):
-        samples, _ = draw(experiment, denoiser, 64 if len(experiment.shape) == 3 else 1000, progress)
-        image = picture(samples, _reference(dataset))
+        number = 64 if len(experiment.shape) == 3 else 1000
+        sampler = fitted(experiment, denoiser, dataset, number)
+        samples, labels = draw(experiment, denoiser, number, sampler, progress)
+        image = picture(samples, _reference(dataset), labels)
         (workdir / "samples").mkdir(exist_ok=True)
         save_png(image, workdir / "samples" / f"step_{step:07d}.png")
         return image
@@ -106,7 +120,7 @@ def _train(experiment, workdir, dataset):
         experiment.training,
         workdir,
         experiment.seed,
-        draw_samples,
+        None if experiment.classifies else draw_samples,
     )
 
 
@@ -116,7 +130,7 @@ def _trained(experiment, config, facts, folder):
     refuse(folder, {name: pair for name, pair in changed.items() if name.split(".")[0] not in AFTER_TRAINING})
     if read_json(folder, "data.json") != facts:
         raise UserError(f"the training data are not those that {folder} was trained on")
-    state = _newest(experiment, training_folder(folder))
+    state = newest(experiment, training_folder(folder))
     if state is None:
         raise UserError(
             f"{folder} is trained, but its checkpoints are gone: delete {folder / 'run.json'} "
@@ -129,11 +143,14 @@ def _trained(experiment, config, facts, folder):
 
 def _sample(experiment, state, workdir, dataset):
     denoiser = experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
-    write_samples(experiment, denoiser, int(state.step), workdir, _reference(dataset))
+    write_samples(experiment, denoiser, int(state.step), workdir, dataset, _reference(dataset))
 
 
 def _evaluate(experiment, state, workdir, config, test, dataset):
     denoiser = experiment.model.denoiser(state.ema if experiment.evaluation.ema else state.params)
+    if experiment.classifies:
+        write_classifier_evaluation(experiment, denoiser, int(state.step), test, workdir)
+        return
     data = {"train": dataset, "data_name": config["data"]["name"]}
     write_evaluation(experiment, denoiser, int(state.step), test, workdir, exact_mixture(config), **data)
 
@@ -146,18 +163,7 @@ def _reference(dataset):
 def _restore(config, workdir):
     """(experiment, state) of a run's newest checkpoint."""
     experiment = create(config, read_json(workdir, "data.json"))
-    state = _newest(experiment, training_folder(workdir))
+    state = newest(experiment, training_folder(workdir))
     if state is None:
         raise UserError(f"--workdir={workdir} has no checkpoint yet: train first with --mode=train")
     return experiment, state
-
-
-def _newest(experiment, workdir):
-    """The state of the newest checkpoint in a folder, or None."""
-    transformation = experiment.optimizer.transformation(experiment.training.steps)
-    state = initial_state(experiment.params, transformation, experiment.objective_state)
-    state = jax.device_put(state, replicated(data_mesh()))
-    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
-    restored = checkpoints.restore(state)
-    checkpoints.close()
-    return restored

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from unified_diffusion.data.splits import SPLITS
 from unified_diffusion.errors import UserError
 from unified_diffusion.evaluation import FEATURES
@@ -41,6 +43,18 @@ class Sampling:
         completions: of each of them.
         resamplings: how often each step of a completion is taken; see `Conditioned`. More make the rest go better with
             what is known. Samplers that remember earlier steps need 1, and for annealed Langevin dynamics 1 is enough.
+        fitting_examples: training examples, drawn at random, that a sampler which has to be fitted is fitted on first,
+            such as "analytic_dpm"; the pictures during training take no more of them than they show samples.
+        label: the class to draw; None draws all in turn. For a run that is conditional, or guided by a classifier.
+        guidance_scale: of classifier-free guidance: 1 is the conditional network alone, 0 the unconditional one. Other
+            than 1 takes two network evaluations in place of one, and a run trained with `training.label_dropout`.
+        guidance_interval: (low, high) of sigma / alpha to guide in, low < sigma / alpha <= high; None is everywhere.
+        classifier: folder of a run of `classifier_digits.py`, or of another whose objective is "classification", that
+            guides by its gradient. The run sampled from may be unconditional.
+        classifier_scale: of that gradient.
+
+    Raises:
+        UserError: a number out of range.
     """
 
     num_images: int = 1000
@@ -52,12 +66,27 @@ class Sampling:
     masked_images: int = 8
     completions: int = 4
     resamplings: int = 5
+    fitting_examples: int = 1000
+    label: int | None = None
+    guidance_scale: float = 1.0
+    guidance_interval: tuple[float, ...] | None = None
+    classifier: str | None = None
+    classifier_scale: float = 1.0
 
     def __post_init__(self):
         choose(self.mask, ("half", "centre", "grey"), "sampling.mask")
-        for name in ("num_images", "batch_size", "grid", "masked_images", "completions", "resamplings"):
+        drawn = ("num_images", "batch_size", "grid", "masked_images", "completions", "resamplings")
+        for name in (*drawn, "fitting_examples"):
             if getattr(self, name) < 1:
                 raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be at least 1")
+        interval = self.guidance_interval
+        if interval is not None and not (len(interval) == 2 and 0 <= interval[0] < interval[1]):
+            raise UserError(
+                f"sampling.guidance_interval = {interval}: write LOW,HIGH of sigma / alpha, 0 <= LOW < HIGH, or none"
+            )
+        for name in ("guidance_scale", "classifier_scale"):
+            if not np.isfinite(getattr(self, name)):
+                raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be a finite number")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,7 @@ def claim_data(workdir, facts):
 
 def affects_samples(name):
     """Whether a field of the config says what a checkpoint is; the others may be changed when it is sampled."""
-    return not name.startswith((*_FREE_SECTIONS, "training.", "optimizer."))
+    return name == "training.label_dropout" or not name.startswith((*_FREE_SECTIONS, "training.", "optimizer."))
 
 
 def refuse(workdir, changed):

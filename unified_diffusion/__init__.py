@@ -1,6 +1,6 @@
 """DDPM and NCSN as one model: they differ only in how they destroy data, x_t = alpha(t) x_0 + sigma(t) eps."""
 
-from unified_diffusion import analytic, likelihood, models, objectives, perturbations, samplers
+from unified_diffusion import analytic, guidance, likelihood, models, objectives, perturbations, samplers
 from unified_diffusion.denoiser import Denoiser, Prediction
 from unified_diffusion.errors import UserError
 from unified_diffusion.version import __version__
@@ -11,6 +11,7 @@ __all__ = [
     "UserError",
     "__version__",
     "analytic",
+    "guidance",
     "likelihood",
     "models",
     "objectives",

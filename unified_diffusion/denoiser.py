@@ -118,12 +118,43 @@ class Denoiser:
         x_t = jnp.asarray(x_t)
         t = (jnp if isinstance(t, jax.Array) else np).broadcast_to(t, x_t.shape[:1])
         label = self.label if label is None else label
-        if self.native is None:
-            x0, eps, fraction = self._read(x_t, t, label)
-        else:
-            x0, eps, fraction = self._read_native(x_t, t, label)
+        at, noise_label, outside = self._reading(x_t, t)
+        output, fraction = self._split(self._apply(at, noise_label, label), x_t)
+        levels = (expand(level, x_t) for level in at[1:])
+        x0, eps = lookup(PREDICTIONS, self.prediction, "prediction")(output, Reading(at.x_t, *levels))
+        if outside is not None:
+            # Beyond the ladder's ends x0 is what holds: a bounded picture, whatever the noise.
+            alpha, sigma = (expand(level, x_t) for level in (self.perturbation.alpha(t), self.perturbation.sigma(t)))
+            _, outer_eps = from_x0(x0, Reading(x_t, alpha, sigma, None, None))
+            eps = jnp.where(expand(outside, x_t), outer_eps, eps)
         score = -eps / expand(self.perturbation.sigma(t), x_t)
         return Prediction(x0, eps, score, self._log_variance(fraction, t), fraction)
+
+    def output(
+        self,
+        x_t: Float[Array | np.ndarray, " b *d"],
+        t: Time,
+        label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
+    ) -> Float[Array, "b ..."]:
+        """What the network puts out for x_t at level t, unread: of a classifier the logits `[B, classes]`."""
+        x_t = jnp.asarray(x_t)
+        t = (jnp if isinstance(t, jax.Array) else np).broadcast_to(t, x_t.shape[:1])
+        at, noise_label, _ = self._reading(x_t, t)
+        return self._apply(at, noise_label, self.label if label is None else label)
+
+    @property
+    def no_label(self):
+        """The label that stands for none, `num_classes`: the classes' own are 0 … num_classes - 1.
+
+        Raises:
+            UserError: a network that has no attribute `num_classes`, or takes no labels.
+        """
+        if not getattr(self.network, "num_classes", 0):
+            raise UserError(
+                "this network does not say how many classes it is given: build it with num_classes > 0; one of your "
+                "own has an attribute num_classes, and reads the label num_classes as none"
+            )
+        return self.network.num_classes
 
     def under(self, perturbation):
         """The same network read on another noise ladder: each level is matched by its log-SNR.
@@ -138,13 +169,15 @@ class Denoiser:
         """The same denoiser for these class labels `[B]`."""
         return dataclasses.replace(self, label=label)
 
-    def _read(self, x_t, t, label):
-        process = self.perturbation
-        at = Reading(x_t, process.alpha(t), process.sigma(t), *process.posterior_coefficients(process.below(t), t))
-        return self._apply(at, process.noise_label(t), label)
+    def _reading(self, x_t, t):
+        """Where the network reads x_t, on its own ladder: (a `Reading`, the noise label, whether it is beyond an end).
 
-    def _read_native(self, x_t, t, label):
+        The last is None where the network is read on the ladder that it was trained on.
+        """
         outer, native = self.perturbation, self.native
+        if native is None:
+            at = Reading(x_t, outer.alpha(t), outer.sigma(t), *outer.posterior_coefficients(outer.below(t), t))
+            return at, outer.noise_label(t), None
         log_snr = outer.log_snr(t)
         time = native.levels.time_of(log_snr)
         if self.prediction == "mean":
@@ -154,22 +187,15 @@ class Denoiser:
         scale = jnp.minimum(alpha / outer.alpha(t), sigma / outer.sigma(t))
         step = native.levels.nearest(time)
         at = Reading(expand(scale, x_t) * x_t, alpha, sigma, *native.posterior_coefficients(native.below(step), step))
-        x0, eps, fraction = self._apply(at, native.noise_label(time), label)
-        # Beyond the ladder's ends x0 is what holds: a bounded picture, whatever the noise.
-        outside = expand(nearest != log_snr, x_t)
-        _, outer_eps = from_x0(x0, Reading(x_t, expand(outer.alpha(t), x_t), expand(outer.sigma(t), x_t), None, None))
-        return x0, jnp.where(outside, outer_eps, eps), fraction
+        return at, native.noise_label(time), nearest != log_snr
 
     def _apply(self, at, noise_label, label):
         rngs = None if self.dropout_key is None else nnx.Rngs(dropout=self.dropout_key)
         x = at.x_t / expand(jnp.hypot(at.alpha, at.sigma), at.x_t) if self.scale_input else at.x_t
         noise_label = jnp.asarray(noise_label)
         if getattr(self.network, "integer_labels", False):
-            noise_label = jnp.rint(noise_label).astype(jnp.int32)
-        output = self.network(x, noise_label, label, rngs=rngs)
-        output, fraction = self._split(output, at.x_t)
-        levels = (expand(level, at.x_t) for level in at[1:])
-        return *lookup(PREDICTIONS, self.prediction, "prediction")(output, Reading(at.x_t, *levels)), fraction
+            noise_label = jnp.maximum(jnp.rint(noise_label), 0).astype(jnp.int32)
+        return self.network(x, noise_label, label, rngs=rngs)
 
     def _split(self, output, x):
         """(what is predicted, the variance's fraction or None), each shaped like `x`."""

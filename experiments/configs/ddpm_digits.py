@@ -12,6 +12,7 @@ def get_config():
                 "name": "ddpm",
                 "ddpm": {"num_steps": 1000, "schedule": "cosine"},
                 "ncsn": {"num_steps": 50, "sigma_min": 0.05, "sigma_max": 5.0},
+                "ve": {"sigma_min": 0.05, "sigma_max": 5.0},
             },
             "model": {
                 "name": "unet",

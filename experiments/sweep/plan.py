@@ -216,7 +216,7 @@ def _traced(experiment):
     """What is compared between runs: the network's arrays, and how often it is asked for a sample."""
     leaves = jax.tree_util.tree_leaves_with_path(experiment.params)
     network = tuple((jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves)
-    return {"network": network, "calls": experiment.sampler.num_evaluations(experiment.sampled_under)}
+    return {"network": network, "calls": 0 if experiment.classifies else experiment.num_evaluations}
 
 
 def _read_sweep(name):

@@ -2,6 +2,7 @@
 
 import json
 
+from experiments.config import chosen
 from experiments.workdir import AFTER_TRAINING, write_json
 
 PHASES = ("training", "sampling", "evaluation")
@@ -54,7 +55,8 @@ def is_finished(folder, config):
     """Whether the folder holds all that a run of this config leaves."""
     record = read_record(folder)
     done = record is not None and record["state"] == "finished" and _read(folder / "config.json") == config
-    return done and all((folder / name).exists() for name in LEAVES)
+    classifies = done and getattr(chosen("objective", config["objective"]), "classifies", False)
+    return done and all((folder / name).exists() for name in (LEAVES[-1:] if classifies else LEAVES))
 
 
 def is_trained(folder, config):

@@ -210,3 +210,10 @@ def test_sections_are_dicts():
         configs.resolve({"data": {"name": "digits"}, "perturbation": "ncsn"})
     with pytest.raises(UserError, match="set one of its fields"):
         resolve("ddpm_digits.py", "perturbation.ddpm=5")
+
+
+def test_a_run_from_before_a_field_was_there_did_what_its_value_now_says():
+    older, newer = {"model": {"name": "mlp"}}, {"model": {"name": "mlp", "noise_embedding": "sinusoidal"}}
+    assert configs.differences(older, newer) == {}
+    newer["model"]["noise_embedding"] = "fourier"
+    assert configs.differences(older, newer) == {"model.noise_embedding": ("sinusoidal", "fourier")}

@@ -47,7 +47,9 @@ def inpaint(workdir, shape=(4, 4, 3), sampler=Ancestral(num_steps=3), conditiona
         sampler=sampler,
         sampled_under=process,
         for_sampling=lambda denoiser: denoiser,
-        model=types.SimpleNamespace(conditional=conditional),
+        labels=lambda number: np.zeros(number, np.int32) if conditional else None,
+        fitting_evaluations=0,
+        classifier=None,
         sampling=Sampling(**{"masked_images": 3, "completions": 2, **settings}),
     )
     examples = np.random.default_rng(0).integers(60, 196, (10, *shape), dtype=np.uint8)

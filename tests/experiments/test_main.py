@@ -76,6 +76,29 @@ def test_another_sampler_on_a_finished_run(finished):
     assert any(path.read_bytes() == before for path in kept)
 
 
+def test_a_sampler_that_is_fitted_first_says_so_and_what_that_took(finished, capsys):
+    workdir, _ = finished
+    new = [
+        "--config.sampler.name=analytic_dpm",
+        "--config.sampler.num_steps=5",
+        "--config.sampling.fitting_examples=30",
+    ]
+    for answer in ("fitting the sampler to 30 training examples, 5 network evaluations each", "is there already"):
+        assert main([f"--workdir={workdir}", "--mode=sample", *new]) == 0
+        assert answer in capsys.readouterr().out
+    how = json.loads((workdir / "samples.json").read_text())
+    assert (how["num_evaluations"], how["moments"]) == (5, None)
+    assert how["fitting"] == {"examples": 30, "evaluations": 150}
+    moments = how["fitted"]["moments"]
+    assert len(moments) == 5
+    before = np.load(workdir / "samples.npz")["arr_0"]
+    given = f"--config.sampler.moments=({','.join(map(str, moments))})"
+    assert main([f"--workdir={workdir}", "--mode=sample", *new[:2], given]) == 0
+    how = json.loads((workdir / "samples.json").read_text())
+    assert (how["moments"], how["fitting"]) == (moments, None)
+    np.testing.assert_array_equal(np.load(workdir / "samples.npz")["arr_0"], before)
+
+
 def test_samples_do_not_depend_on_the_batch_size(finished):
     workdir, _ = finished
     arrays = []

@@ -17,6 +17,9 @@ from unified_diffusion.samplers import (
     Conditioned,
     DPMSolver,
     Heun,
+    PredictorCorrector,
+    ProbabilityFlow,
+    ReverseDiffusion,
     generate,
 )
 
@@ -111,10 +114,11 @@ def test_resampling_takes_the_bias_away():
     [
         (Ancestral(num_steps=100, clip_x0=False, spacing="log_snr"), PROCESS, 8, 0.05),
         (DDIM(num_steps=100, eta=1.0, clip_x0=False, spacing="log_snr"), VE(), 8, 0.05),
+        (ReverseDiffusion(num_steps=150, spacing="log_snr"), PROCESS, 8, 0.05),
         (AnnealedLangevin(steps_per_level=20, step_size=0.1), NCSN(25, sigma_min=0.02, sigma_max=10.0), 1, 0.05),
         (DPMSolver(num_steps=40, stochastic=True, clip_x0=False), PROCESS, 1, 0.18),
     ],
-    ids=["ancestral", "ddim", "langevin", "dpm_solver"],
+    ids=["ancestral", "ddim", "reverse_diffusion", "langevin", "dpm_solver"],
 )
 def test_the_unknown_is_drawn_given_the_known(sampler, process, resamplings, atol):
     found = drawn(Conditioned(sampler, VALUE, KNOWN, resamplings=resamplings), process)
@@ -198,6 +202,7 @@ class Counting:
         (AnnealedLangevin(steps_per_level=2), 2, 81),
         (DPMSolver(num_steps=5, stochastic=True), 1, 5),
         (Heun(num_steps=4), 3, 19),
+        (PredictorCorrector(num_steps=4, corrector_steps=2), 2, 21),
         (PNDM(num_steps=5), 1, 14),
     ],
     ids=str,
@@ -235,10 +240,6 @@ def test_it_runs_where_samplers_run():
     assert Conditioned not in SAMPLERS.values()
 
 
-class Adaptive(Ancestral):
-    adaptive = True
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -248,7 +249,7 @@ class Adaptive(Ancestral):
         ({"basis": 2 * np.eye(3)}, "orthogonal"),
         ({"basis": np.eye(3)[:2]}, "orthogonal"),
         ({"basis": "gray"}, "did you mean 'grey'"),
-        ({"sampler": Adaptive()}, "Adaptive chooses its own steps"),
+        ({"sampler": ProbabilityFlow()}, "ProbabilityFlow chooses its own steps"),
         ({"sampler": DPMSolver(), "resamplings": 2}, "DPMSolver remembers earlier steps"),
     ],
 )

@@ -1,5 +1,6 @@
 """Measuring a trained model, and the samples that it gives."""
 
+from unified_diffusion.evaluation.accuracy import accuracy_per_level
 from unified_diffusion.evaluation.bound import DatasetBound, dataset_bound
 from unified_diffusion.evaluation.features import FEATURES, FeatureExtractor, Features, Unavailable, feature_extractors
 from unified_diffusion.evaluation.fisher import FisherDivergence, fisher_divergence
@@ -24,6 +25,7 @@ __all__ = [
     "Reference",
     "TrainingNeighbours",
     "Unavailable",
+    "accuracy_per_level",
     "dataset_bound",
     "density_coverage",
     "error_per_level",

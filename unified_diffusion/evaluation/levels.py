@@ -31,29 +31,46 @@ def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0,
         dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
         times: levels t above 0.
     """
+    measure = functools.partial(_errors, denoiser)
+    return over_levels(measure, dataset, times, 1, batch_size, num_examples, seed, conditional)[0]
+
+
+def over_levels(measure, dataset, times, count, batch_size, num_examples, seed, conditional):
+    """`count` numbers of each example at each of `times`: `[count, examples, len(times)]`, float64.
+
+    Args:
+        measure: (x0, label, t, key, rows) -> `[count, B]`, for examples of these rows.
+        dataset, times, batch_size, num_examples, seed, conditional: as in `error_per_level`.
+    """
     key = named_key(seed, "loss per level")
-    count = min(num_examples or len(dataset), len(dataset))
-    found = np.zeros((count, len(times)))
-    bar = tqdm(total=count * len(times), unit="image", desc="evaluating", disable=not sys.stderr.isatty())
+    examples = min(num_examples or len(dataset), len(dataset))
+    found = np.zeros((count, examples, len(times)))
+    bar = tqdm(total=examples * len(times), unit="image", desc="evaluating", disable=not sys.stderr.isatty())
     with bar:
-        for start in range(0, count, batch_size):
-            rows = np.arange(start, min(start + batch_size, count))
+        for start in range(0, examples, batch_size):
+            rows = np.arange(start, min(start + batch_size, examples))
             padded = np.resize(rows, batch_size)
             batch = dataset.gather(padded)
             label = jnp.asarray(batch["label"]) if conditional else None
             x0 = data.to_model(batch["x0"])
             for index, t in enumerate(times):
-                errors = _errors(denoiser, x0, label, jnp.asarray(t), key, jnp.asarray(padded))
-                found[rows, index] = np.asarray(errors)[: len(rows)]
+                values = measure(x0, label, jnp.asarray(t), key, jnp.asarray(padded))
+                found[:, rows, index] = np.asarray(values)[:, : len(rows)]
                 bar.update(len(rows))
     return found
 
 
+def noise_of(process, x0, t, key, rows):
+    """The noise of these rows' examples at level t."""
+    level_key = jax.random.fold_in(key, process.level_number(t))
+    keys = jax.vmap(functools.partial(jax.random.fold_in, level_key))(rows)
+    return jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:]))(keys)
+
+
 @jax.jit
 def _errors(denoiser, x0, label, t, key, rows):
-    """Mean squared error in eps of each example, at level t."""
-    level_key = jax.random.fold_in(key, denoiser.perturbation.level_number(t))
-    keys = jax.vmap(functools.partial(jax.random.fold_in, level_key))(rows)
-    noise = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:]))(keys)
-    eps = denoiser(denoiser.perturbation.perturb(x0, t, noise), t, label).eps
-    return jnp.mean((eps - noise) ** 2, axis=tuple(range(1, x0.ndim)))
+    """Mean squared error in eps of each example, at level t, `[1, B]`."""
+    process = denoiser.perturbation
+    noise = noise_of(process, x0, t, key, rows)
+    eps = denoiser(process.perturb(x0, t, noise), t, label).eps
+    return jnp.mean((eps - noise) ** 2, axis=tuple(range(1, x0.ndim)))[None]

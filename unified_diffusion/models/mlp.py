@@ -40,6 +40,7 @@ class MLP(nnx.Module):
         out_channels: size of the output vector; None means D. A learned variance takes 2 D.
         num_classes: how many classes there are: labels are 0 .. num_classes - 1, and `num_classes` itself for "no
             label". With 0 the network takes no labels.
+        noise_embedding: what the noise label is shown as, "sinusoidal" or "fourier".
         dtype: what is computed in, "float32" or "bfloat16". Parameters and the output are float32.
         rngs: the `params` stream initialises.
 
@@ -56,6 +57,7 @@ class MLP(nnx.Module):
         dropout: float = 0.0,
         out_channels: int | None = None,
         num_classes: int = 0,
+        noise_embedding: str = "sinusoidal",
         dtype: str = "float32",
         rngs: nnx.Rngs,
     ):
@@ -74,8 +76,9 @@ class MLP(nnx.Module):
         check_at_least(1, out_channels=out_channels)
         common = {"dtype": compute_dtype(dtype), "rngs": rngs}
 
+        self.num_classes = num_classes
         self.dropout = dropout
-        self.conditioning = Conditioning(width, num_classes=num_classes, **common)
+        self.conditioning = Conditioning(width, num_classes=num_classes, noise_embedding=noise_embedding, **common)
         self.dense_in = dense(in_features, width, **common)
         self.blocks = nnx.List([MLPBlock(width, embedding=4 * width, dropout=dropout, **common) for _ in range(depth)])
         self.dense_out = dense(width, out_channels, init=zero_init, **common)

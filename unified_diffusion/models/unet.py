@@ -32,6 +32,7 @@ class UNet(nnx.Module):
         out_channels: channels of the output; None means C. A learned variance takes 2 C.
         num_classes: how many classes there are: labels are 0 .. num_classes - 1, and `num_classes` itself for "no
             label". With 0 the network takes no labels.
+        noise_embedding: what the noise label is shown as, "sinusoidal" or "fourier".
         dtype: what is computed in, "float32" or "bfloat16". Parameters, norm statistics and the output are float32.
         remat: recompute each block in the backward pass rather than store its insides: less memory, about a third
             more work, same values.
@@ -53,12 +54,13 @@ class UNet(nnx.Module):
         num_groups: int = 32,
         out_channels: int | None = None,
         num_classes: int = 0,
+        noise_embedding: str = "sinusoidal",
         dtype: str = "float32",
         remat: bool = False,
         rngs: nnx.Rngs,
     ):
         self.example_shape = tuple(example_shape)
-        _check(self.example_shape, channels, multipliers, attention_resolutions)
+        check_levels("unet", self.example_shape, channels, multipliers, attention_resolutions)
         check_at_least(1, num_blocks=num_blocks, num_groups=num_groups)
         check_at_least(0, num_classes=num_classes)
         check_dropout(dropout)
@@ -71,9 +73,10 @@ class UNet(nnx.Module):
             options = {"embedding": 4 * channels, "attend": attend, "dropout": dropout, "num_groups": num_groups}
             return ResBlock(width_in, width_out, **options, **common)
 
+        self.num_classes = num_classes
         self.dropout = dropout
         self.remat = remat
-        self.conditioning = Conditioning(channels, num_classes=num_classes, **common)
+        self.conditioning = Conditioning(channels, num_classes=num_classes, noise_embedding=noise_embedding, **common)
         self.conv_in = conv(in_channels, channels, **common)
         levels = [(channels * m, height >> i in attention_resolutions) for i, m in enumerate(multipliers)]
 
@@ -139,10 +142,11 @@ class UNet(nnx.Module):
         return self.conv_out(jax.nn.swish(self.norm_out(h))).astype(jnp.float32)
 
 
-def _check(example_shape, channels, multipliers, attention_resolutions):
-    """Raise UserError unless the levels fit the image."""
+def check_levels(model, example_shape, channels, multipliers, attention_resolutions):
+    """Raise UserError unless the levels of a `model` fit the image."""
     if len(example_shape) != 3:
-        raise UserError(f"unet takes images of shape (H, W, C), not {example_shape}: use the model 'mlp' for vectors")
+        other = ": use the model 'mlp' for vectors" if model == "unet" else ""
+        raise UserError(f"{model} takes images of shape (H, W, C), not {example_shape}{other}")
     if channels < 4 or channels % 2:
         raise UserError(f"channels is {channels}: it must be even and at least 4")
     if not multipliers or min(multipliers) < 1:

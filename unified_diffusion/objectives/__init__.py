@@ -1,5 +1,6 @@
 """Objectives: (denoiser, x0, key, label) -> (loss per example, metrics). A new one is one file and one line here."""
 
+from unified_diffusion.objectives.classification import Classification
 from unified_diffusion.objectives.denoising import Denoising
 from unified_diffusion.objectives.hybrid import Hybrid
 from unified_diffusion.objectives.implicit import Implicit
@@ -17,12 +18,14 @@ OBJECTIVES = {
     "implicit": Implicit,
     "sliced": Sliced,
     "single_level": SingleLevel,
+    "classification": Classification,
 }
 
 __all__ = [
     "OBJECTIVES",
     "TIME_SAMPLERS",
     "WEIGHTINGS",
+    "Classification",
     "Denoising",
     "Hybrid",
     "Implicit",

@@ -11,6 +11,12 @@ from unified_diffusion.perturbations.base import Perturbation
 from unified_diffusion.perturbations.continuum import Continuum, namespace
 
 
+def split(table):
+    """float64 numbers as float32 ones and what these round off: (high, low), of which each fits into a float32."""
+    high = np.asarray(table, np.float32).astype(np.float64)
+    return high, table - high
+
+
 @dataclasses.dataclass(frozen=True)
 class Between(Perturbation):
     """The log-SNR of a chain's levels, joined by straight lines over t = level / num_steps.
@@ -59,10 +65,19 @@ class Between(Perturbation):
             slope = xp.asarray(steepness)[piece(t)]
             return (xp.zeros_like(slope) if self.exploding else variance * slope / 2), -variance * slope
 
+        def minus(t, number):
+            """t less the knot of that number, which is no float32."""
+            high, low = (namespace(t).asarray(part)[number] for part in split(knots))
+            return (t - high) - low
+
         def change(s, t):
-            xp = namespace(s, t)
-            on_the_line = xp.asarray(steepness)[piece(t)] * (t - s)
-            return xp.where((piece(s) == piece(t)) & (s != 0), on_the_line, log_snr(t) - log_snr(s))
+            xp, first, last = namespace(s, t), piece(s), piece(t)
+            slope = xp.asarray(steepness)
+            high, low = (part[last] - part[first + 1] for part in map(xp.asarray, split(values)))
+            # To the next knot, on to the last one before t, and from there: all of one sign, so that none cancels.
+            by_knots = (slope[last] * minus(t, last) - slope[first] * minus(s, first + 1)) + (low + high)
+            on_the_line = slope[last] * (t - s)
+            return xp.where(s == 0, -xp.inf, xp.where(first == last, on_the_line, by_knots))
 
         def inverse(log_snr):
             xp = namespace(log_snr)

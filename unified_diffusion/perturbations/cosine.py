@@ -70,7 +70,8 @@ class Cosine(Perturbation):
             return alpha, sigma, 2 * (xp.log(alpha) - xp.log(sigma))
 
         def rates(t):
-            slope = -rise / namespace(t).tan(left(t))
+            xp = namespace(t)
+            slope = -rise * xp.sin(start + rise * t) / xp.sin(left(t))  # -rise tan(angle), exact at either end
             return slope, -2 * slope
 
         def change(s, t):

@@ -6,7 +6,9 @@ from unified_diffusion.registry import lookup
 
 
 def uniform(levels, num_steps):
-    """Evenly spaced in t."""
+    """Evenly spaced in t; of as many steps as there are levels, the levels themselves."""
+    if num_steps == levels.num_steps:
+        return np.append(levels.times[::-1], 0)
     return np.linspace(levels.times[-1], 0, num_steps + 1)
 
 

@@ -1,38 +1,56 @@
 """Samplers: (denoiser, key, shape) -> samples. A new one is one file and one line here."""
 
+from unified_diffusion.samplers.analytic_dpm import AnalyticDPM
 from unified_diffusion.samplers.ancestral import Ancestral
 from unified_diffusion.samplers.base import Sampler
 from unified_diffusion.samplers.conditioned import Conditioned
+from unified_diffusion.samplers.consistent import ConsistentAnnealed
 from unified_diffusion.samplers.ddim import DDIM
 from unified_diffusion.samplers.dpm_solver import DPMSolver
 from unified_diffusion.samplers.euler import Euler
+from unified_diffusion.samplers.euler_maruyama import EulerMaruyama
 from unified_diffusion.samplers.generate import generate
 from unified_diffusion.samplers.heun import Heun
 from unified_diffusion.samplers.langevin import AnnealedLangevin
 from unified_diffusion.samplers.pndm import PNDM
+from unified_diffusion.samplers.predictor_corrector import PredictorCorrector
+from unified_diffusion.samplers.probability_flow import ProbabilityFlow
+from unified_diffusion.samplers.reverse_diffusion import ReverseDiffusion
 from unified_diffusion.samplers.unipc import UniPC
 
 SAMPLERS = {
     "ancestral": Ancestral,
+    "analytic_dpm": AnalyticDPM,
     "annealed_langevin": AnnealedLangevin,
+    "consistent_annealed": ConsistentAnnealed,
     "ddim": DDIM,
     "dpm_solver": DPMSolver,
     "euler": Euler,
+    "euler_maruyama": EulerMaruyama,
     "heun": Heun,
     "pndm": PNDM,
+    "predictor_corrector": PredictorCorrector,
+    "probability_flow": ProbabilityFlow,
+    "reverse_diffusion": ReverseDiffusion,
     "unipc": UniPC,
 }
 
 __all__ = [
     "SAMPLERS",
-    "DDIM",
-    "DPMSolver",
-    "Euler",
-    "Heun",
-    "PNDM",
+    "AnalyticDPM",
     "Ancestral",
     "AnnealedLangevin",
     "Conditioned",
+    "ConsistentAnnealed",
+    "DDIM",
+    "DPMSolver",
+    "Euler",
+    "EulerMaruyama",
+    "Heun",
+    "PNDM",
+    "PredictorCorrector",
+    "ProbabilityFlow",
+    "ReverseDiffusion",
     "Sampler",
     "UniPC",
     "generate",

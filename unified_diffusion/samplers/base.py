@@ -3,14 +3,13 @@
 import abc
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
-
-from unified_diffusion.denoiser import Denoiser
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,9 +22,12 @@ class Sampler(abc.ABC):
     Attributes:
         continuous: whether it asks for noise levels between those of a chain: a chain is then read as its continuous
             limit, `perturbation.continuous`.
+        adaptive: whether `num_evaluations` is only the most that a sample may take. It then remembers what each has
+            taken, and has a method `evaluations(history)` that says it, `[B]`, on the host.
     """
 
     continuous: ClassVar[bool] = False
+    adaptive: ClassVar[bool] = False
 
     @abc.abstractmethod
     def schedule(self, perturbation) -> tuple[np.ndarray, ...]:
@@ -40,7 +42,7 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def num_evaluations(self, perturbation) -> int:
-        """Network evaluations per sample."""
+        """Network evaluations per sample; of an adaptive sampler, the most it may take."""
 
     def process(self, perturbation):
         """The perturbation that the steps are taken on."""
@@ -53,7 +55,7 @@ class Sampler(abc.ABC):
 
     def __call__(
         self,
-        denoiser: Denoiser,
+        denoiser: Callable,
         key: Key[Array, ""] | Key[Array, " b"],
         shape: tuple[int, ...],
         label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
@@ -62,17 +64,24 @@ class Sampler(abc.ABC):
         """Samples at t = 0, in data units.
 
         Args:
-            denoiser: the model, and the perturbation it is read under.
+            denoiser: the model, and the perturbation it is read under: a `Denoiser`, or one with guidance.
             key: one key, or one per sample `[B]`: each sample then depends on its own key alone, whatever the batch.
             shape: `(B, ...)`.
             label: class labels `[B]` for a conditional network.
             progress: a function of the number of steps done since its last call, called some 50 times.
         """
-        for x, _, steps in self.states(denoiser, key, shape, label, cut=_cuts if progress else _uncut):
+        return self.run(denoiser, key, shape, label, progress)[0]
+
+    def run(self, denoiser, key, shape, label=None, progress=None):
+        """(samples, network evaluations that each took `[B]`); the arguments are those of `__call__`."""
+        for state, _, steps in self._states(denoiser, key, shape, label, cut=_cuts if progress else _uncut):
             if progress and steps:
-                jax.block_until_ready(x)
+                jax.block_until_ready(state)
                 progress(steps)
-        return x
+        x, evaluations = self._split(state)
+        if evaluations is None:
+            evaluations = np.full(len(x), self.num_evaluations(self.process(denoiser.perturbation)))
+        return x, evaluations
 
     def trajectory(self, denoiser, key, shape, label=None, frames=10, progress=None):
         """(x, t) on the way: x `[frames + 1, B, ...]` from the prior to the sample, t `[frames + 1]` falling to 0.
@@ -96,18 +105,29 @@ class Sampler(abc.ABC):
 
         `cut` says after which steps, as a function of their number; without it there is one piece.
         """
+        for state, t, steps in self._states(denoiser, key, shape, label, cut):
+            yield self._split(state)[0], t, steps
+
+    def _split(self, state):
+        """(x, the evaluations that it took, or None where all samples take the same)."""
+        if not hasattr(self, "history"):
+            return state, None
+        x, history = state
+        return x, self.evaluations(history) if self.adaptive else None
+
+    def _states(self, denoiser, key, shape, label, cut):
+        """As `states`, of x with what the sampler remembers."""
         keys = key if key.ndim else jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(shape[0]))
         denoiser = denoiser if label is None else denoiser.given(jnp.asarray(label))
         denoiser = denoiser.under(self.process(denoiser.perturbation))
         rows = self.rows(denoiser.perturbation)
         numbers = np.arange(len(rows[0]), dtype=np.int32)
         x = _prior(denoiser.perturbation, keys, tuple(shape[1:]))
-        yield x, rows[1][0], 0
-        remembers = hasattr(self, "history")
-        state = (x, self.history(x)) if remembers else x
+        state = (x, self.history(x)) if hasattr(self, "history") else x
+        yield state, rows[1][0], 0
         for piece in np.split(numbers, (cut or _uncut)(len(numbers))):
             state = _scan(self, denoiser, state, keys, tuple(row[piece] for row in rows), piece)
-            yield state[0] if remembers else state, rows[0][piece[-1]], len(piece)
+            yield state, rows[0][piece[-1]], len(piece)
 
 
 def noise_like(keys, x):

@@ -55,7 +55,7 @@ class Conditioned(Sampler):
     resamplings: int = 1
 
     def __post_init__(self):
-        if getattr(self.sampler, "adaptive", False):
+        if self.sampler.adaptive:
             raise UserError(
                 f"{type(self.sampler).__name__} chooses its own steps, and what is known enters between steps: "
                 "take a sampler of a fixed number of them, such as Ancestral"
@@ -120,7 +120,10 @@ class Conditioned(Sampler):
         return x_s, (observation, mask, memory)
 
     def num_evaluations(self, perturbation):
-        every, last = self.sampler.num_evaluations(perturbation), self._last_evaluations(perturbation)
+        every = self.sampler.num_evaluations(perturbation)
+        if self.resamplings == 1:
+            return every
+        last = self._last_evaluations(perturbation)
         return self.resamplings * (every - last) + last
 
     def _last_evaluations(self, perturbation):

@@ -12,7 +12,17 @@ from unified_diffusion.samplers.base import Sampler
 
 
 def generate(
-    sampler: Sampler, denoiser, key, num_samples, shape, *, batch_size=250, labels=None, sharding=None, progress=None
+    sampler: Sampler,
+    denoiser,
+    key,
+    num_samples,
+    shape,
+    *,
+    batch_size=250,
+    labels=None,
+    sharding=None,
+    progress=None,
+    evaluations=None,
 ):
     """`num_samples` samples, float32 `[num_samples, *shape]` in data units, on the host.
 
@@ -27,6 +37,7 @@ def generate(
         labels: class labels `[num_samples]`, or None.
         sharding: how a batch is laid over devices, or None.
         progress: a function called now and then with the number of steps done; None shows a bar on the terminal.
+        evaluations: a list that gets the network evaluations of each sample, in order.
     """
     batch_size = min(batch_size, num_samples) if sharding is None else batch_size
     starts = range(0, num_samples, batch_size)
@@ -41,6 +52,8 @@ def generate(
             label = None if labels is None else jnp.asarray(np.asarray(labels)[rows % num_samples])
             if sharding is not None:
                 batch_keys, label = jax.device_put((batch_keys, label), sharding)
-            batch = sampler(denoiser, batch_keys, (batch_size, *shape), label, progress=progress or bar.update)
+            batch, taken = sampler.run(denoiser, batch_keys, (batch_size, *shape), label, progress or bar.update)
             samples[start : start + batch_size] = np.asarray(batch)[: num_samples - start]
+            if evaluations is not None:
+                evaluations.extend(taken[: num_samples - start].tolist())
     return samples

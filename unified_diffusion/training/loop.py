@@ -28,6 +28,8 @@ class Training:
         ema_decay: of the parameters' average; 0 for none.
         flip: mirror half of the images.
         dequantize: add uniform noise of one grey level to the images.
+        label_dropout: how often a label is left out, so that a conditional network learns to do without, too: what
+            classifier-free guidance needs. 0.1 to 0.2 are usual; 0 for never.
         log_every: steps between two lines of metrics.
         checkpoint_every: steps between two checkpoints.
         keep_checkpoints: how many of the newest checkpoints stay.
@@ -45,6 +47,7 @@ class Training:
     ema_decay: float = 0.9999
     flip: bool = False
     dequantize: bool = False
+    label_dropout: float = 0.0
     log_every: int = 100
     checkpoint_every: int = 5000
     keep_checkpoints: int = 2
@@ -61,6 +64,8 @@ class Training:
                 raise UserError(f"training.{name} = {getattr(self, name)}: it must not be negative")
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"training.ema_decay = {self.ema_decay}: it must be at least 0 and below 1")
+        if not 0 <= self.label_dropout < 1:
+            raise UserError(f"training.label_dropout = {self.label_dropout}: it must be at least 0 and below 1")
 
 
 def train(model, params, objective, optimizer, dataset, settings, workdir, seed, draw_samples=None):
@@ -90,7 +95,12 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
     check_batch_size(settings.batch_size, mesh)
     transformation = optimizer.transformation(settings.steps)
     train_step = make_train_step(
-        model, objective, transformation, ema_decay=settings.ema_decay, dequantized=settings.dequantize
+        model,
+        objective,
+        transformation,
+        ema_decay=settings.ema_decay,
+        dequantized=settings.dequantize,
+        label_dropout=settings.label_dropout,
     )
     # Said of the state, since what an objective remembers is made of a batch, and might stay split over the devices.
     options = {"donate_argnums": 0, "out_shardings": (replicated(mesh), None)}

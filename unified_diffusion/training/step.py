@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import optax
 
 from unified_diffusion.data.scaling import dequantize, to_model
+from unified_diffusion.keys import fold_name
 from unified_diffusion.training.state import TrainState
 
 
-def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantized=False):
+def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantized=False, label_dropout=0.0):
     """The pure function (state, batch, key) -> (state, metrics), to be put under `jax.jit`.
 
     Args:
@@ -19,28 +20,36 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
         ema_decay: of the parameters' exponential moving average, at its start min(decay, (1 + n) / (10 + n)), so that a
             short run's average forgets where it began; 0 keeps the parameters themselves.
         dequantized: add uniform noise of one grey level to uint8 data, as NCSN does.
+        label_dropout: how often a label becomes `num_classes`, which the network reads as none. Ho & Salimans 2022,
+            algorithm 1.
 
-    The returned metrics are scalars: the loss (the batch's mean), and the gradient's norm before clipping.
+    The returned metrics are scalars: the loss (the batch's mean), the gradient's norm before clipping, and the means of
+    those of the objective's metrics that its attribute `logged` names.
     """
 
     def train_step(state, batch, key):
-        data_key, loss_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
+        step_key = jax.random.fold_in(key, state.step)
+        data_key, loss_key, dropout_key = jax.random.split(step_key, 3)
         x0 = dequantize(batch["x0"], data_key) if dequantized else to_model(batch["x0"])
         label = batch["label"] if model.conditional else None
+        if label_dropout:
+            dropped = jax.random.bernoulli(fold_name(step_key, "label dropout"), label_dropout, label.shape)
+            label = jnp.where(dropped, model.denoiser(state.params).no_label, label)
         remembers = state.objective is not None
         memory = {"state": state.objective} if remembers else {}
 
         def mean_loss(params):
             loss, metrics = objective(model.denoiser(params, dropout_key), x0, loss_key, label, **memory)
-            return jnp.mean(loss), metrics if remembers else None
+            logged = {name: jnp.mean(metrics[name]) for name in getattr(objective, "logged", ())}
+            return jnp.mean(loss), (metrics if remembers else None, logged)
 
-        (loss, metrics), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        (loss, (metrics, logged)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
         ema = optax.incremental_update(params, state.ema, 1 - decay)
         objective_state = objective.update(state.objective, metrics) if remembers else None
-        scalars = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+        scalars = {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **logged}
         return TrainState(state.step + 1, params, ema, optimizer_state, objective_state), scalars
 
     return train_step

@@ -3,6 +3,7 @@
 from unified_diffusion.visualization.grid import image_grid, save_png
 from unified_diffusion.visualization.neighbours import neighbours_picture
 from unified_diffusion.visualization.plots import (
+    plot_accuracy,
     plot_bound,
     plot_levels,
     plot_points,
@@ -13,6 +14,7 @@ from unified_diffusion.visualization.plots import (
 __all__ = [
     "image_grid",
     "neighbours_picture",
+    "plot_accuracy",
     "plot_bound",
     "plot_levels",
     "plot_points",

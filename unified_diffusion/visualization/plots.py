@@ -30,6 +30,17 @@ def plot_levels(log_snr, error, weight):
     return _picture(axes)
 
 
+def plot_accuracy(log_snr, accuracy, chance):
+    """How often a classifier is right at each noise level, over guessing; clean data to the right."""
+    axes = _axes(6, 4)
+    axes.plot(log_snr, accuracy, marker=".", label="classifier")
+    axes.axhline(chance, color="0.6", linestyle="--", label="chance")
+    axes.set(xlabel="log SNR", ylabel="accuracy on the test data", ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _picture(axes)
+
+
 def plot_bound(log_snr, per_level, unit):
     """What each step of the reverse chain costs, over the log-SNR that it starts from; the decoder is on the right.
 

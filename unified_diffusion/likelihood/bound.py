@@ -1,4 +1,4 @@
-"""How well a denoiser explains data: the variational bound of its reverse chain."""
+"""The variational bound of a denoiser's reverse chain."""
 
 import functools
 from typing import NamedTuple

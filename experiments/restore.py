@@ -1,0 +1,17 @@
+"""What a run has trained, from its folder."""
+
+import jax
+
+from unified_diffusion.training import Checkpoints, initial_state
+from unified_diffusion.training.mesh import data_mesh, replicated
+
+
+def newest(experiment, workdir):
+    """The state of the newest checkpoint in a folder, or None."""
+    transformation = experiment.optimizer.transformation(experiment.training.steps)
+    state = initial_state(experiment.params, transformation, experiment.objective_state)
+    state = jax.device_put(state, replicated(data_mesh()))
+    checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
+    restored = checkpoints.restore(state)
+    checkpoints.close()
+    return restored

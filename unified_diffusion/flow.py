@@ -1,0 +1,143 @@
+"""The probability-flow ODE, solved adaptively: what the sampler and the likelihood share.
+
+With x_t = alpha x_0 + sigma eps, y = x_t / sqrt(alpha² + sigma²) = cos(a) x_0 + sin(a) eps, where tan(a) = sigma / alpha.
+In the angle a the flow of Song et al. 2021, eq. 13, is the same for every process, dy/da = cos(a) eps_hat - sin(a) x0_hat:
+the v of Salimans & Ho 2022, section 4. It is smooth up to both ends, so an adaptive solver takes long steps.
+"""
+
+from typing import NamedTuple
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unified_diffusion.errors import UserError
+from unified_diffusion.perturbations import expand
+from unified_diffusion.registry import lookup
+
+SOLVERS = {
+    "bosh3": diffrax.Bosh3,
+    "dopri5": diffrax.Dopri5,
+    "dopri8": diffrax.Dopri8,
+    "heun": diffrax.Heun,
+    "tsit5": diffrax.Tsit5,
+}
+
+
+class Solution(NamedTuple):
+    """The state at the end, the evaluations that each example took `[B]`, and whether it came to the end `[B]`."""
+
+    state: jax.Array | tuple[jax.Array, ...]
+    evaluations: jax.Array
+    finished: jax.Array
+
+
+def angle(process, t):
+    """a = arctan(sigma / alpha) at known times, float64."""
+    return np.arctan(np.exp(-process.levels.exact(t)[2] / 2))
+
+
+def velocity(denoiser, y, a):
+    """dy/da, for y `[B, ...]` and angles `[B]`."""
+    process = denoiser.perturbation
+    t = process.levels.time_of(-2 * jnp.log(jnp.tan(a)))
+    scale = jnp.hypot(process.alpha(t), process.sigma(t))
+    prediction = denoiser(expand(scale, y) * y, t)
+    return expand(jnp.cos(a), y) * prediction.eps - expand(jnp.sin(a), y) * prediction.x0
+
+
+def solve(field, state, start, stop, args, *, solver, rtol, atol, max_steps):
+    """The state `[B, ...]`, a pytree, at angle `stop`, from that at `start`; each example has its own step sizes.
+
+    Those of one example are done while others are not, and then wait for them: a batch takes as long as its slowest.
+
+    Args:
+        field: (state `[B, ...]`, angles `[B]`, args) -> the state's derivative, of all examples at once.
+        args: anything that the field needs, such as the denoiser.
+        solver, rtol, atol, max_steps: as `check` describes them.
+    """
+    number = len(jax.tree.leaves(state)[0])
+
+    # diffrax steps through one example; its loop, under vmap, comes back here with all of them.
+    @jax.custom_batching.custom_vmap
+    def of_one(a, state, index, args):
+        del index
+        one = jax.tree.map(lambda x: x[None], state)
+        return jax.tree.map(lambda x: x[0], field(one, a[None], args))
+
+    @of_one.def_vmap
+    def of_all(size, batched, a, state, index, args):
+        assert size == number
+        assert not any(jax.tree.leaves(batched[3]))
+        a, state = jax.tree.map(
+            lambda x, is_batched: x if is_batched else jnp.broadcast_to(x, (size, *jnp.shape(x))),
+            (a, state),
+            tuple(batched[:2]),
+        )
+        out = field(state, a, args)
+        return out, jax.tree.map(lambda _: True, out)
+
+    method = SOLVERS[solver]()
+    term = diffrax.ODETerm(lambda a, state, given: of_one(a, state, given[0], given[1]))
+    start, stop = (jnp.asarray(a, jnp.float32) for a in (start, stop))
+
+    def run(state, index):
+        given = (index, args)
+        # The first stage of the first step, given: should that step be rejected, diffrax would not know it any more.
+        first = (False, term.vf(start, state, given)) if method.tableau.fsal else None
+        return diffrax.diffeqsolve(
+            term,
+            method,
+            start,
+            stop,
+            (stop - start) / 100,
+            state,
+            given,
+            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, norm=_largest),
+            solver_state=first,
+            max_steps=max_steps,
+            adjoint=diffrax.ForwardMode(),
+            throw=False,
+        )
+
+    solution = jax.vmap(run)(state, jnp.arange(number))
+    finished = solution.result == diffrax.RESULTS.successful
+    final = jax.tree.map(lambda x: x[:, 0], solution.ys)
+    return Solution(final, evaluations(solver, solution.stats["num_steps"]), finished)
+
+
+def evaluations(solver, steps):
+    """Of the field, in so many steps, the rejected ones too. A step's last stage may be the next one's first."""
+    tableau = SOLVERS[solver].tableau
+    return 1 + (tableau.num_stages - 1) * steps if tableau.fsal else tableau.num_stages * steps
+
+
+def check(solver, rtol, atol, max_steps):
+    """Raises UserError for a setting that is none.
+
+    Args:
+        solver: a Runge–Kutta method of diffrax: "tsit5", "dopri5", "dopri8", "bosh3" or "heun".
+        rtol, atol: the error allowed in a step is atol + rtol |y|, as a root mean square over an example's dimensions.
+        max_steps: steps that an example may take, the rejected ones too.
+    """
+    lookup(SOLVERS, solver, "ODE solver")
+    if rtol < 0 or atol < 0 or not 0 < rtol + atol < np.inf:
+        raise UserError(f"rtol = {rtol} and atol = {atol}: neither may be negative, and one must be above 0")
+    if max_steps < 1:
+        raise UserError(f"max_steps = {max_steps}: take at least 1")
+
+
+def refuse_unfinished(finished, max_steps):
+    """Raises UserError unless every example came to the end."""
+    unfinished = int(np.sum(~np.asarray(finished)))
+    if unfinished:
+        raise UserError(
+            f"{unfinished} of {np.size(finished)} examples did not come to the end of the probability flow in "
+            f"max_steps = {max_steps} steps: allow more, or a larger rtol and atol"
+        )
+
+
+def _largest(state):
+    """The largest root mean square of the state's arrays, so that a scalar beside an image counts as much."""
+    return jnp.max(jnp.stack([jnp.sqrt(jnp.mean(jnp.square(x))) for x in jax.tree.leaves(state)]))

@@ -1,0 +1,6 @@
+"""How well a denoiser explains data: the variational bound of its chain, and the likelihood of its probability flow."""
+
+from unified_diffusion.likelihood.bound import Bound, variational_bound
+from unified_diffusion.likelihood.flow import FlowLikelihood, flow_likelihood
+
+__all__ = ["Bound", "FlowLikelihood", "flow_likelihood", "variational_bound"]

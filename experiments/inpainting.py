@@ -6,7 +6,7 @@ import json
 import jax
 import numpy as np
 
-from experiments.sampling import control, fitted
+from experiments.sampling import control, described, fitted
 from experiments.workdir import keep_previous, write_json
 from unified_diffusion import data
 from unified_diffusion.errors import UserError
@@ -41,7 +41,7 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
         "sampler": type(experiment.sampler).__name__,
         **dataclasses.asdict(experiment.sampler),
         "num_evaluations": num_evaluations(counted, guided),
-        "perturbation": type(experiment.sampled_under).__name__,
+        "under": described(experiment.sampled_under),
         "masked_images": sampling.masked_images,
         "completions": sampling.completions,
         "seed": sampling.seed,

@@ -85,7 +85,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
         "num_evaluations": experiment.num_evaluations,
         "fitting": fitting,
         "perturbation": type(experiment.model.perturbation).__name__,
-        "under": None if experiment.under is None else _described(experiment.under),
+        "under": None if experiment.under is None else described(experiment.under),
         "num_images": sampling.num_images,
         "seed": sampling.seed,
         "ema": sampling.ema,
@@ -127,7 +127,7 @@ def control(experiment, sampler):
     return {"label": sampling.label, "guidance": guidance, "classifier": classifier}
 
 
-def _described(perturbation):
+def described(perturbation):
     """{"name": its class, field: value}."""
     fields = dataclasses.asdict(perturbation) if dataclasses.is_dataclass(perturbation) else {}
     arrays = {name: value.tolist() for name, value in fields.items() if isinstance(value, np.ndarray)}

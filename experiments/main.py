@@ -1,7 +1,7 @@
-"""Train, sample, evaluate or interpolate with one config.
+"""Train, sample, evaluate, interpolate or inpaint with one config.
 
 python -m experiments.main --config=NAME.py [--workdir=DIR]
-    [--mode=train|sample|eval|interpolate] [--config.FIELD=VALUE …]
+    [--mode=train|sample|eval|interpolate|inpaint] [--config.FIELD=VALUE …]
 """
 
 import argparse
@@ -33,7 +33,7 @@ def parse(arguments):
     """(options, overrides): what argparse knows, and the pairs of --config.FIELD=VALUE."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.main",
-        description="Train, sample, evaluate or interpolate with one config.",
+        description="Train, sample, evaluate, interpolate or inpaint with one config.",
         epilog="--config.FIELD=VALUE sets a field: --config.perturbation.name=ncsn --config.training.steps=1000",
         allow_abbrev=False,
     )
@@ -41,7 +41,7 @@ def parse(arguments):
         "--config", help="a file in experiments/configs, or a path; all modes but train know their run's own"
     )
     parser.add_argument("--workdir", type=Path, help="the run's folder (default: runs/NAME of the config)")
-    parser.add_argument("--mode", default="train", choices=("train", "sample", "eval", "interpolate"))
+    parser.add_argument("--mode", default="train", choices=("train", "sample", "eval", "interpolate", "inpaint"))
     overrides, rest = split_overrides(arguments, parser)
     options = parser.parse_args(rest)
     if options.config is None and (options.mode == "train" or options.workdir is None):
@@ -86,9 +86,13 @@ def run(options, overrides):
         resolved = config.resolve(config.read_config(options.config), overrides)
     changed = config.differences(trained, resolved)
     workdir.refuse(options.workdir, {name: pair for name, pair in changed.items() if workdir.affects_samples(name)})
-    return {"sample": modes.sample, "eval": modes.evaluate, "interpolate": modes.interpolate}[options.mode](
-        resolved, options.workdir
-    )
+    later_modes = {
+        "sample": modes.sample,
+        "eval": modes.evaluate,
+        "interpolate": modes.interpolate,
+        "inpaint": modes.inpaint,
+    }
+    return later_modes[options.mode](resolved, options.workdir)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from experiments.classifier_evaluation import write_classifier_evaluation
 from experiments.config import differences
 from experiments.evaluation import write_evaluation
 from experiments.experiment import create, data_facts, exact_mixture, load_data
+from experiments.inpainting import write_inpainting
 from experiments.interpolation import write_interpolation
 from experiments.restore import newest
 from experiments.sampling import draw, fitted, picture, write_samples
@@ -65,11 +66,7 @@ def train(config, source, workdir, trained_in=None, phase=contextlib.nullcontext
 def sample(config, workdir):
     """Draws samples from a run's newest checkpoint."""
     experiment, state = _restore(config, workdir)
-    if experiment.classifies:
-        raise UserError(
-            f"--workdir={workdir} holds a classifier, which draws no samples: it guides those of another run, "
-            f"--config.sampling.classifier={workdir}"
-        )
+    _refuse_classifier(experiment, workdir)
     needed = len(experiment.shape) == 1 or experiment.fitting_evaluations
     _sample(experiment, state, workdir, load_data(config) if needed else None)
     return 0
@@ -93,6 +90,24 @@ def interpolate(config, workdir):
     denoiser = experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
     write_interpolation(experiment, denoiser, int(state.step), load_data(config, "test"), workdir)
     return 0
+
+
+def inpaint(config, workdir):
+    """Completes test images from a part of them, with a run's newest checkpoint."""
+    experiment, state = _restore(config, workdir)
+    _refuse_classifier(experiment, workdir)
+    denoiser = experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
+    train_data = load_data(config) if experiment.fitting_evaluations else None
+    write_inpainting(experiment, denoiser, int(state.step), load_data(config, "test"), workdir, train_data)
+    return 0
+
+
+def _refuse_classifier(experiment, workdir):
+    if experiment.classifies:
+        raise UserError(
+            f"--workdir={workdir} holds a classifier, which draws no samples: it guides those of another run, "
+            f"--config.sampling.classifier={workdir}"
+        )
 
 
 def _train(experiment, workdir, dataset):

@@ -88,12 +88,12 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
         "num_evaluations": experiment.num_evaluations,
         "fitting": fitting,
         "perturbation": type(experiment.model.perturbation).__name__,
-        "under": None if experiment.under is None else _described(experiment.under),
+        "under": None if experiment.under is None else described(experiment.under),
         "num_images": sampling.num_images,
         "seed": sampling.seed,
         "ema": sampling.ema,
         "grid": sampling.grid,
-        **_control(experiment),
+        **control(experiment, experiment.sampler),
         "frames": sampling.frames,
     }
     files = [workdir / name for name in ("samples.npz", "samples.png", "samples.json", "strips.png", "sampling.gif")]
@@ -129,7 +129,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     print(f"wrote {archive} and {png}{said}")
 
 
-def _control(experiment):
+def control(experiment, sampler):
     """{"label", "guidance", "classifier"} of samples.json: the class asked for, and what guides; Nones for nothing."""
     sampling = experiment.sampling
     guidance, classifier = None, None
@@ -140,12 +140,12 @@ def _control(experiment):
             "workdir": sampling.classifier,
             "step": experiment.classifier_step,
             "scale": sampling.classifier_scale,
-            "num_gradients": experiment.sampler.num_evaluations(experiment.sampled_under),
+            "num_gradients": sampler.num_evaluations(experiment.sampled_under),
         }
     return {"label": sampling.label, "guidance": guidance, "classifier": classifier}
 
 
-def _described(perturbation):
+def described(perturbation):
     """{"name": its class, field: value}."""
     fields = dataclasses.asdict(perturbation) if dataclasses.is_dataclass(perturbation) else {}
     arrays = {name: value.tolist() for name, value in fields.items() if isinstance(value, np.ndarray)}

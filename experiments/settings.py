@@ -40,6 +40,11 @@ class Sampling:
         seed: of the samples; the same noise for every model and sampler.
         grid: how many of them are drawn in the picture.
         ema: draw with the averaged parameters.
+        mask: what `--mode=inpaint` knows of an image: its upper "half", all but its "centre", or its "grey".
+        masked_images: of the test split, that it completes.
+        completions: of each of them.
+        resamplings: how often each step of a completion is taken; see `Conditioned`. More make the rest go better with
+            what is known. Samplers that remember earlier steps need 1, and for annealed Langevin dynamics 1 is enough.
         fitting_examples: training examples, drawn at random, that a sampler which has to be fitted is fitted on first,
             such as "analytic_dpm"; the pictures during training take no more of them than they show samples.
         label: the class to draw; None draws all in turn. For a run that is conditional, or guided by a classifier.
@@ -64,6 +69,10 @@ class Sampling:
     seed: int = 0
     grid: int = 100
     ema: bool = True
+    mask: str = "half"
+    masked_images: int = 8
+    completions: int = 4
+    resamplings: int = 5
     fitting_examples: int = 1000
     label: int | None = None
     guidance_scale: float = 1.0
@@ -76,7 +85,9 @@ class Sampling:
     frames: int = 0
 
     def __post_init__(self):
-        for name in ("num_images", "batch_size", "grid", "fitting_examples", "pairs", "pair_images", "inversion_steps"):
+        choose(self.mask, ("half", "centre", "grey"), "sampling.mask")
+        drawn = ("num_images", "batch_size", "grid", "masked_images", "completions", "resamplings")
+        for name in (*drawn, "fitting_examples", "pairs", "pair_images", "inversion_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"sampling.{name} = {getattr(self, name)}: it must be at least 1")
         interval = self.guidance_interval

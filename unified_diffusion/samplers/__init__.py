@@ -3,6 +3,7 @@
 from unified_diffusion.samplers.analytic_dpm import AnalyticDPM
 from unified_diffusion.samplers.ancestral import Ancestral
 from unified_diffusion.samplers.base import Sampler
+from unified_diffusion.samplers.conditioned import Conditioned
 from unified_diffusion.samplers.consistent import ConsistentAnnealed
 from unified_diffusion.samplers.ddim import DDIM
 from unified_diffusion.samplers.dpm_solver import DPMSolver
@@ -39,6 +40,7 @@ __all__ = [
     "AnalyticDPM",
     "Ancestral",
     "AnnealedLangevin",
+    "Conditioned",
     "ConsistentAnnealed",
     "DDIM",
     "DPMSolver",

@@ -1,0 +1,94 @@
+"""Test images completed from a part of them: inpainting, and colours for their grey."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+
+from experiments.sampling import control, described, fitted
+from experiments.workdir import keep_previous, write_json
+from unified_diffusion import data
+from unified_diffusion.errors import UserError
+from unified_diffusion.guidance import num_evaluations
+from unified_diffusion.keys import named_key
+from unified_diffusion.samplers import Conditioned
+from unified_diffusion.visualization import image_grid, save_png
+
+
+def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=None):
+    """Writes inpainting.png, a column for each test image, and inpainting.json, which tells how.
+
+    The rows are the image, what is known of it (the rest is mid-grey, or has no colour), and
+    `sampling.completions` completions. Where a class can be asked for they are of the image's own, or of
+    `sampling.label`. A picture that is there already and was made in the same way stays; another is kept under another
+    name. The training data are for a sampler that has to be fitted.
+
+    Raises:
+        UserError: data that are no images, no colours to find, too few images, or a sampler that cannot be conditioned.
+    """
+    sampling = experiment.sampling
+    mask, basis = known_part(sampling.mask, experiment.shape)
+    chosen = np.asarray(jax.random.permutation(named_key(sampling.seed, "inpainted"), len(dataset)))
+    if len(chosen) < sampling.masked_images:
+        raise UserError(f"sampling.masked_images = {sampling.masked_images}: the test split has only {len(chosen)}")
+    guided = experiment.for_sampling(denoiser)
+    counted = Conditioned(experiment.sampler, 0.0, False, resamplings=sampling.resamplings)
+    how = {
+        "step": step,
+        "mask": sampling.mask,
+        "resamplings": sampling.resamplings,
+        "sampler": type(experiment.sampler).__name__,
+        **dataclasses.asdict(experiment.sampler),
+        "num_evaluations": num_evaluations(counted, guided),
+        "under": described(experiment.sampled_under),
+        "masked_images": sampling.masked_images,
+        "completions": sampling.completions,
+        "seed": sampling.seed,
+        "ema": sampling.ema,
+        **control(experiment, counted),
+    }
+    png, about = workdir / "inpainting.png", workdir / "inpainting.json"
+    if png.exists() and about.exists() and json.loads(about.read_text()) == json.loads(json.dumps(how)):
+        print(f"{png} is there already, made in the same way")
+        return
+    print(
+        f"drawing {sampling.completions} completions of each of {sampling.masked_images} test images "
+        f"(mask {sampling.mask!r}), {how['num_evaluations']:,} network evaluations each",
+        flush=True,
+    )
+    batch = dataset.gather(chosen[: sampling.masked_images])
+    images = np.asarray(data.to_model(batch["x0"]))
+    sampler = fitted(experiment, denoiser, train_data)
+    sampler = Conditioned(sampler, images, mask, basis=basis, resamplings=sampling.resamplings)
+    known = sampler.from_basis(np.where(mask, sampler.to_basis(images), 0))
+    label = experiment.labels(len(images))
+    if label is not None and sampling.label is None:
+        label = batch["label"]
+    keys = jax.random.split(named_key(sampling.seed, "inpainting"), sampling.completions)
+    rows = [images, known, *(sampler(guided, key, images.shape, label) for key in keys)]
+    picture = image_grid(np.asarray(data.to_uint8(np.concatenate(rows))), columns=len(images))
+    keep_previous(png, about)
+    save_png(picture, png)
+    write_json(about, how)
+    print(f"wrote {png}: test images, what was known of them, and the completions below")
+
+
+def known_part(name, shape):
+    """(mask, basis) of the part that `sampling.mask` says is known, for images of this shape.
+
+    Raises:
+        UserError: points, or colours of images that have none.
+    """
+    if len(shape) != 3:
+        raise UserError("--mode=inpaint completes images, and these data are points: give `Conditioned` a mask of them")
+    height, width, channels = shape
+    if name == "grey":
+        if channels != 3:
+            raise UserError("sampling.mask = 'grey' finds colours, and these images have none: take 'half' or 'centre'")
+        return np.array([True, False, False]), "grey"
+    row, column = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
+    if name == "half":
+        return np.broadcast_to(row < height // 2, (height, width, 1)), None
+    inside = (abs(2 * row - height + 1) < height / 2) & (abs(2 * column - width + 1) < width / 2)
+    return ~inside, None

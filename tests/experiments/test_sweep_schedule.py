@@ -17,7 +17,7 @@ from experiments.sweep.table import Lines, Terminal
 from experiments.workdir import write_json
 from unified_diffusion.errors import UserError
 
-CONFIG = {"seed": 0, "training": {"steps": 10, "batch_size": 2}}
+CONFIG = {"seed": 0, "objective": {"name": "denoising"}, "training": {"steps": 10, "batch_size": 2}}
 
 
 @pytest.fixture(autouse=True)

@@ -87,8 +87,7 @@ def interpolate(config, workdir):
     experiment, state = _restore(config, workdir)
     if experiment.classifies:
         raise UserError(f"--workdir={workdir} holds a classifier, which has no latents: take a run of a denoiser")
-    denoiser = experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
-    write_interpolation(experiment, denoiser, int(state.step), load_data(config, "test"), workdir)
+    write_interpolation(experiment, _denoiser(experiment, state), int(state.step), load_data(config, "test"), workdir)
     return 0
 
 
@@ -96,9 +95,8 @@ def inpaint(config, workdir):
     """Completes test images from a part of them, with a run's newest checkpoint."""
     experiment, state = _restore(config, workdir)
     _refuse_classifier(experiment, workdir)
-    denoiser = experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
-    train_data = load_data(config) if experiment.fitting_evaluations else None
-    write_inpainting(experiment, denoiser, int(state.step), load_data(config, "test"), workdir, train_data)
+    train_data, test = load_data(config) if experiment.fitting_evaluations else None, load_data(config, "test")
+    write_inpainting(experiment, _denoiser(experiment, state), int(state.step), test, workdir, train_data)
     return 0
 
 
@@ -152,9 +150,13 @@ def _trained(experiment, config, facts, folder):
     return state
 
 
+def _denoiser(experiment, state):
+    """What samples are drawn with."""
+    return experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
+
+
 def _sample(experiment, state, workdir, dataset):
-    denoiser = experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
-    write_samples(experiment, denoiser, int(state.step), workdir, dataset, _reference(dataset))
+    write_samples(experiment, _denoiser(experiment, state), int(state.step), workdir, dataset, _reference(dataset))
 
 
 def _evaluate(experiment, state, workdir, config, test, dataset):

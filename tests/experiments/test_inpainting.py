@@ -39,7 +39,10 @@ def network(x, noise_label, label=None, *, rngs=None):
     return jnp.tanh(x) / 4 if label is None else 0 * x + label[:, None, None, None] / 12.75
 
 
-def inpaint(workdir, shape=(4, 4, 3), sampler=Ancestral(num_steps=3), conditional=False, **settings):  # noqa: B008
+SAMPLER = Ancestral(num_steps=3)
+
+
+def inpaint(workdir, shape=(4, 4, 3), sampler=SAMPLER, conditional=False, **settings):
     """write_inpainting for a network of one line, on images of classes 0 to 9."""
     process = DDPM(20, "cosine")
     experiment = types.SimpleNamespace(

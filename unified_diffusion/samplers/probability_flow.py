@@ -64,9 +64,11 @@ class ProbabilityFlow(Sampler):
         process, (x_t, history) = denoiser.perturbation, state
         numbers = {"solver": self.solver, "rtol": self.rtol, "atol": self.atol, "max_steps": self.max_steps}
 
+        def field(y, a, denoiser):
+            return flow.velocity(denoiser, y, a)
+
         def along_the_flow(evaluations, finished):
             y = x_t / jnp.hypot(process.alpha(t), process.sigma(t))
-            field = lambda y, a, denoiser: flow.velocity(denoiser, y, a)  # noqa: E731
             y, taken, arrived = flow.solve(field, y, at, to, denoiser, **numbers)
             return y * jnp.hypot(process.alpha(s), process.sigma(s)), (evaluations + taken, finished & arrived)
 

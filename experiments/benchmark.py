@@ -110,7 +110,7 @@ def measure_training(experiment, batch, mesh, steps, rounds):
     memory = objective_state(experiment.objective, experiment.model.perturbation)
     state = jax.device_put(initial_state(experiment.params, transformation, memory), replicated(mesh))
     key = jax.device_put(named_key(0, "benchmark"), replicated(mesh))
-    flops = jax.jit(step).lower(state, batch, key).cost_analysis()["flops"]
+    flops = count_flops(step, state, batch, key)
     if steps == 1:
         function, data = step, place_batch(batch, batch_sharding(mesh))
     else:
@@ -154,7 +154,7 @@ def measure_sampling(experiment, batch, mesh, steps, rounds):
     def forward(denoiser, x):
         return denoiser(x, jnp.asarray(process.times[-1])).x0
 
-    flops = jax.jit(forward).lower(denoiser, x).cost_analysis()["flops"]
+    flops = count_flops(forward, denoiser, x)
     sampled, compile_seconds = compile_timed(jax.jit(sample), denoiser, keys)
     single, _ = compile_timed(jax.jit(forward), denoiser, x)
     sampled_seconds, single_seconds = interleaved(
@@ -187,6 +187,17 @@ def shortened(sampler, steps):
     if hasattr(sampler, "num_steps"):
         return dataclasses.replace(sampler, num_steps=steps)
     return dataclasses.replace(sampler, num_levels=1, steps_per_level=steps)
+
+
+def count_flops(function, *arguments):
+    """The floating-point operations of one call, counted by XLA before it optimises the program.
+
+    The program is lowered for the CPU, whatever device is measured: XLA counts on no other before it compiles, and the
+    count is a property of the arithmetic.
+    """
+    shapes = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), arguments)
+    with jax.default_device(jax.devices("cpu")[0]):
+        return jax.jit(function).lower(*shapes).cost_analysis()["flops"]
 
 
 def compile_timed(function, *arguments):

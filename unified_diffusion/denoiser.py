@@ -179,13 +179,13 @@ class Denoiser:
             at = Reading(x_t, outer.alpha(t), outer.sigma(t), *outer.posterior_coefficients(outer.below(t), t))
             return at, outer.noise_label(t), None
         log_snr = outer.log_snr(t)
-        time = native.levels.time_of(log_snr)
+        time = native.time_of(log_snr)
         if self.prediction == "mean":
-            time = native.levels.nearest(time)
+            time = native.nearest(time)
         nearest = jnp.clip(log_snr, native.log_snr(native.times[-1]), native.log_snr(native.times[0]))
         alpha, sigma = native.scales(nearest)
         scale = jnp.minimum(alpha / outer.alpha(t), sigma / outer.sigma(t))
-        step = native.levels.nearest(time)
+        step = native.nearest(time)
         at = Reading(expand(scale, x_t) * x_t, alpha, sigma, *native.posterior_coefficients(native.below(step), step))
         return at, native.noise_label(time), nearest != log_snr
 

@@ -35,13 +35,13 @@ class Solution(NamedTuple):
 
 def angle(process, t):
     """a = arctan(sigma / alpha) at known times, float64."""
-    return np.arctan(np.exp(-process.levels.exact(t)[2] / 2))
+    return np.arctan(np.exp(-process.exact(t).log_snr / 2))
 
 
 def velocity(denoiser, y, a):
     """dy/da, for y `[B, ...]` and angles `[B]`."""
     process = denoiser.perturbation
-    t = process.levels.time_of(-2 * jnp.log(jnp.tan(a)))
+    t = process.time_of(-2 * jnp.log(jnp.tan(a)))
     scale = jnp.hypot(process.alpha(t), process.sigma(t))
     prediction = denoiser(expand(scale, y) * y, t)
     return expand(jnp.cos(a), y) * prediction.eps - expand(jnp.sin(a), y) * prediction.x0

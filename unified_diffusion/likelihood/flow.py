@@ -106,8 +106,7 @@ def _integrate(denoiser, x0, keys, num_probes, how):
     """(log density, latent, evaluations, finished), each of every example; no probes is the exact trace."""
     process, shape = denoiser.perturbation, x0.shape[1:]
     first, last = (flow.angle(process, t) for t in process.times[[0, -1]])
-    alpha, sigma, _ = process.levels.exact(process.times[-1])
-    scale, size = np.hypot(alpha, sigma), int(np.prod(shape))
+    scale, size = process.exact(process.times[-1]).norm, int(np.prod(shape))
     if num_probes:
         probes = jax.vmap(lambda key: _signs(jax.random.fold_in(key, 1), (num_probes, *shape)), out_axes=1)(keys)
     else:

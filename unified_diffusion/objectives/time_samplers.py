@@ -293,5 +293,5 @@ def _draw(key, p, batch_size):
 
 def _midpoints(perturbation):
     """ln(sigma / alpha) halfway between neighbouring levels: `[num_steps - 1]`, float64."""
-    log_sigma = -perturbation.levels.exact(perturbation.times)[2] / 2
+    log_sigma = -perturbation.exact(perturbation.times).log_snr / 2
     return (log_sigma[1:] + log_sigma[:-1]) / 2

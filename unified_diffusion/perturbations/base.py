@@ -1,6 +1,7 @@
 """The forward process: how data are destroyed."""
 
 import abc
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,77 +11,245 @@ from jaxtyping import Array, Float, PRNGKeyArray, Real, Shaped
 from unified_diffusion.registry import choose
 
 Time = int | float | np.number | Real[np.ndarray, "..."] | Real[Array, "..."]
-Level = Float[Array, "..."]
+Scale = Float[Array, "..."]
+
+
+class Level(NamedTuple):
+    """A noise level, or several of them: x_t = alpha x_0 + sigma eps. Every field is shaped like t.
+
+    `Perturbation.at(t)` gives a level in float32, and `Perturbation.exact(t)` in float64.
+
+    Attributes:
+        t: the time.
+        alpha: the signal scale.
+        sigma: the noise scale, in data units.
+        log_snr: lambda = log(alpha² / sigma²).
+    """
+
+    t: Time
+    alpha: Array | np.ndarray
+    sigma: Array | np.ndarray
+    log_snr: Array | np.ndarray
+
+    @property
+    def noise_to_signal(self):
+        """sigma / alpha, taken from the log-SNR so that it does not divide by a scale that has underflowed."""
+        return namespace(self.log_snr).exp(-self.log_snr / 2)
+
+    @property
+    def norm(self):
+        """sqrt(alpha² + sigma²): the standard deviation of x_t for data of unit variance."""
+        return namespace(self.alpha, self.sigma).hypot(self.alpha, self.sigma)
+
+
+class Step(NamedTuple):
+    """The step of a process between two levels s < t, and its reverse given x_0. Every field is shaped like s and t.
+
+    With r = SNR(t) / SNR(s), the forward step is q(x_t | x_s) = N(scale x_s, variance) and the posterior is
+    q(x_s | x_t, x_0) = N(a x_0 + b x_t, posterior_variance). Ho et al. 2020, eq. 2, 6 and 7; Kingma et al. 2021,
+    appendix A.
+
+    Attributes:
+        s, t: the two times.
+        scale: alpha_t / alpha_s.
+        variance: sigma_t² (1 - r), DDPM's beta.
+        a: alpha_s (1 - r).
+        b: r alpha_s / alpha_t.
+        posterior_variance: sigma_s² (1 - r), DDPM's beta-tilde.
+    """
+
+    s: Time
+    t: Time
+    scale: Array
+    variance: Array
+    a: Array
+    b: Array
+    posterior_variance: Array
 
 
 def expand(level, x):
-    """A scalar, or one number per example `[B]`, shaped to multiply `x` of shape `[B, ...]`."""
+    """Shapes a scalar, or one number per example `[B]`, so that it multiplies `x` of shape `[B, ...]`."""
     level = jnp.asarray(level)
     return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level
+
+
+def namespace(*values):
+    """Gives `jax.numpy` where a value is a JAX array, which is float32, and else NumPy, for all that is known before.
+
+    A formula written as `xp = namespace(t)` is computed in float64 when the times are known before the program runs.
+    """
+    return jnp if any(isinstance(value, jax.Array) for value in values) else np
+
+
+def variance_preserving(log_snr):
+    """Gives (alpha, sigma) with alpha² + sigma² = 1 at a log-SNR: alpha² = sigmoid(log_snr). Kingma et al. 2021."""
+    xp = namespace(log_snr)
+    return xp.exp(-xp.logaddexp(0.0, -log_snr) / 2), xp.exp(-xp.logaddexp(0.0, log_snr) / 2)
+
+
+def variance_exploding(log_snr):
+    """Gives (alpha, sigma) with alpha = 1 at a log-SNR: sigma = exp(-log_snr / 2)."""
+    xp = namespace(log_snr)
+    return xp.ones_like(log_snr), xp.exp(-log_snr / 2)
 
 
 class Perturbation(abc.ABC):
     """A Gaussian forward process x_t = alpha(t) x_0 + sigma(t) eps that is Markov in t.
 
-    t = 0 is clean data. A chain's t are the integers up to num_steps, its noisiest level; a continuous process's are
-    the floats up to 1. Every `t` (and `s < t`) is one number or one per example `[B]`; levels come back in its shape. A
-    process is its noise levels and its prior: all else follows from
-    alpha, sigma and the log signal-to-noise ratio lambda(t) = 2 log(alpha / sigma), through
-    r = SNR(t) / SNR(s) = exp(lambda(t) - lambda(s)). Kingma et al. 2021, appendix A, which contains DDPM's equations 2,
-    4, 6 and 7, and NCSN as a chain: Song et al. 2021, appendix B.
+    t = 0 is clean data. The t of a chain are the integers up to num_steps, its noisiest level; the t of a continuous
+    process are the floats up to 1. Every `t` (and `s < t`) is one number or one per example `[B]`; levels come back in
+    its shape. All else follows from alpha, sigma and lambda(t) = 2 log(alpha / sigma), the log signal-to-noise ratio,
+    through r = SNR(t) / SNR(s) = exp(lambda(t) - lambda(s)). Kingma et al. 2021, appendix A, which contains DDPM's
+    equations 2, 4, 6 and 7, and NCSN as a chain: Song et al. 2021, appendix B.
+
+    This class declares the whole protocol. `Chain` (tables over integer levels) and `Continuous` (functions of t) are
+    its two kinds, and every process is a final class of one of them.
     """
 
     num_steps: int
 
-    @property
-    @abc.abstractmethod
-    def levels(self):
-        """The noise levels: a `Ladder` for a chain, a `Continuum` for a continuous process."""
+    # The noise levels.
 
-    @property
     @abc.abstractmethod
-    def prior_sigma(self) -> float:
-        """Standard deviation of the prior N(0, prior_sigma² I) at the noisiest level."""
+    def at(self, t: Time) -> Level:
+        """Gives the `Level` at t in float32.
 
-    @property
+        Raises:
+            TypeError: t counts levels where the process is continuous, or is a float where the process is a chain.
+            IndexError: t is known, and is not a time of the process.
+        """
+
     @abc.abstractmethod
-    def continuous(self) -> "Perturbation":
-        """The process in continuous time: itself, or a chain's limit of ever finer steps. Song et al. 2021, section 3.
+    def exact(self, t: Time) -> Level:
+        """Gives the `Level` at known times in float64, as NumPy arrays: for schedules and tables."""
+
+    @abc.abstractmethod
+    def log_alpha_change(self, s: Time, t: Time) -> Scale:
+        """log alpha(t) - log alpha(s), s <= t, finite where both scales have underflowed in float32."""
+
+    @abc.abstractmethod
+    def log_snr_change(self, s: Time, t: Time) -> Scale:
+        """lambda(t) - lambda(s) <= 0, without the cancellation of subtracting two rounded values; -inf for s = 0."""
+
+    @abc.abstractmethod
+    def log_snr_slope(self, t: Time) -> Scale:
+        """dlambda/dt < 0; of a chain the central difference over its levels, one-sided at t = 1 and num_steps.
+
+        -dlambda/dt is g² / sigma² of the process as an SDE (Song et al. 2021), in the t of the process: the t of a
+        chain counts levels, and `level_width` times the slope is the change per level of either kind.
 
         Raises:
             UserError: a chain of a single level.
         """
 
     @abc.abstractmethod
-    def scales(self, log_snr: Level) -> tuple[Level, Level]:
-        """(alpha, sigma) at any log-SNR, on the ladder or between its levels."""
-
-    def alpha(self, t: Time) -> Level:
-        """Signal scale; 1 at t = 0."""
-        return self.levels.alpha(t)
-
-    def sigma(self, t: Time) -> Level:
-        """Noise scale, in data units ([-1, 1] images); 0 at t = 0."""
-        return self.levels.sigma(t)
-
-    def log_snr(self, t: Time) -> Level:
-        """lambda(t) = log(alpha² / sigma²), strictly decreasing; infinite at t = 0."""
-        return self.levels.log_snr(t)
-
-    def log_snr_change(self, s: Time, t: Time) -> Level:
-        """lambda(t) - lambda(s) <= 0, without the cancellation of subtracting two rounded values; -inf for s = 0."""
-        return self.levels.log_snr_change(s, t)
-
-    def log_snr_slope(self, t: Time) -> Level:
-        """dlambda/dt < 0; of a chain the central difference over its ladder, one-sided at t = 1 and num_steps.
-
-        It is taken in float64. -dlambda/dt is g² / sigma² of the process as an SDE (Song et al. 2021), in its own t: a
-        chain's counts levels, and `level_width` times the slope is the change per level of either kind.
+    def log_alpha_slope(self, t: Time) -> Scale:
+        """dlog(alpha)/dt of a continuous process.
 
         Raises:
-            UserError: a ladder of a single level.
+            UserError: a chain; its `continuous` has one.
         """
-        return self.levels.log_snr_slope(t)
+
+    @abc.abstractmethod
+    def diffusion(self, t: Time) -> Scale:
+        """g(t) = sigma sqrt(-dlambda/dt) of dx = f dt + g dw. Song et al. 2021, eq. 5; Kingma et al. 2021, appendix A.
+
+        Raises:
+            UserError: a chain; its `continuous` has one.
+        """
+
+    @abc.abstractmethod
+    def scales(self, log_snr: Scale) -> tuple[Scale, Scale]:
+        """Gives (alpha, sigma) at any log-SNR, at a level of the process or between two."""
+
+    @property
+    @abc.abstractmethod
+    def prior_sigma(self) -> float:
+        """The standard deviation of the prior N(0, prior_sigma² I) at the noisiest level."""
+
+    @property
+    @abc.abstractmethod
+    def continuous(self) -> "Perturbation":
+        """The process in continuous time: itself, or the limit of a chain of ever finer steps.
+
+        Song et al. 2021, section 3.
+
+        Raises:
+            UserError: a chain of a single level.
+        """
+
+    # The times.
+
+    @property
+    @abc.abstractmethod
+    def times(self) -> Shaped[np.ndarray, " num_steps"]:
+        """The levels t, rising: 1 … num_steps of a chain, and as many evenly spaced ones up to 1 of another process."""
+
+    @property
+    @abc.abstractmethod
+    def level_width(self) -> float:
+        """The rise of t from one of these levels to the next."""
+
+    @abc.abstractmethod
+    def below(self, t: Time) -> Time:
+        """The level one step down: t - 1 of a chain; 0 from the first level, and from between it and the second."""
+
+    @abc.abstractmethod
+    def nearest(self, t):
+        """The level nearest to a fractional t of a chain; t itself of a continuous process."""
+
+    @abc.abstractmethod
+    def level_number(self, t: Time):
+        """The number, 1 … num_steps, of the one of `times` that is nearest, as integers."""
+
+    @abc.abstractmethod
+    def time_at(self, quantile: Float[Array, " b"]) -> Real[Array, " b"]:
+        """t at quantiles in [0, 1) of the uniform distribution over the levels of a chain, or between t_min and 1."""
+
+    @abc.abstractmethod
+    def draw_times(self, key: PRNGKeyArray, num: int) -> Real[Array, " num"]:
+        """Draws independent t of that uniform distribution."""
+
+    @abc.abstractmethod
+    def time_of(self, log_snr):
+        """The t at a log-SNR, fractional between two levels of a chain; the nearest end beyond the ends.
+
+        A known log-SNR is read in float64, a JAX array in float32.
+        """
+
+    @abc.abstractmethod
+    def noise_label(self, t):
+        """The noise level as a network is told it: counted in levels from 0. `t` may lie between two of a chain."""
+
+    @abc.abstractmethod
+    def label_log_snr(self, noise_label):
+        """The log-SNR that a (fractional) noise label stands for."""
+
+    @abc.abstractmethod
+    def timesteps(self, num_steps: int, spacing: str = "uniform") -> Real[np.ndarray, " steps_plus_1"]:
+        """Times of a sampler that takes `num_steps` steps: `[num_steps + 1]`, decreasing from the last level to 0.
+
+        They are integers for a chain and float64 for a continuous process. Spacings are "uniform", "trailing",
+        "quadratic", "log_snr" and "karras"; see `perturbations/spacings.py`. A chain takes the nearest levels, each
+        once; a continuous process goes no further down than its first level, and then to 0.
+
+        Raises:
+            UserError: an unknown spacing, no steps, or more steps than a chain has levels.
+        """
+
+    # What follows from them, for every process.
+
+    def alpha(self, t: Time) -> Scale:
+        """The signal scale; 1 at t = 0."""
+        return self.at(t).alpha
+
+    def sigma(self, t: Time) -> Scale:
+        """The noise scale, in data units ([-1, 1] images); 0 at t = 0."""
+        return self.at(t).sigma
+
+    def log_snr(self, t: Time) -> Scale:
+        """lambda(t) = log(alpha² / sigma²), strictly decreasing; infinite at t = 0."""
+        return self.at(t).log_snr
 
     def drift(self, x: Float[Array | np.ndarray, " b *d"], t: Time) -> Float[Array, " b *d"]:
         """f(x, t) = x dlog(alpha)/dt of dx = f dt + g dw. Song et al. 2021, eq. 5.
@@ -88,111 +257,88 @@ class Perturbation(abc.ABC):
         Raises:
             UserError: a chain; its `continuous` has one.
         """
-        return expand(self.levels.log_alpha_slope(t), x) * x
-
-    def diffusion(self, t: Time) -> Level:
-        """g(t) = sigma sqrt(-dlambda/dt) of dx = f dt + g dw. Song et al. 2021, eq. 5; Kingma et al. 2021, appendix A.
-
-        Raises:
-            UserError: a chain; its `continuous` has one.
-        """
-        return self.levels.diffusion(t)
-
-    @property
-    def times(self) -> Shaped[np.ndarray, " num_steps"]:
-        """The levels t, rising: 1 … num_steps of a chain, and as many evenly spaced ones up to 1 of another process."""
-        return self.levels.times
-
-    @property
-    def level_width(self) -> float:
-        """What t rises by from one of these levels to the next."""
-        return self.levels.width
-
-    def below(self, t: Time) -> Time:
-        """The level one step down: t - 1 of a chain; 0 from the first level, and from between it and the second."""
-        return self.levels.below(t)
-
-    def level_number(self, t: Time):
-        """Which of the levels `times` is nearest, 1 … num_steps, as integers."""
-        return self.levels.number(t)
-
-    def time_at(self, quantile: Float[Array, " b"]) -> Real[Array, " b"]:
-        """t at quantiles in [0, 1) of the uniform distribution over a chain's levels, or between t_min and 1."""
-        return self.levels.time_at(quantile)
-
-    def draw_times(self, key: PRNGKeyArray, num: int) -> Real[Array, " num"]:
-        """Independent t of that distribution."""
-        return self.levels.draw_times(key, num)
-
-    def noise_label(self, t):
-        """The noise level as the network sees it: in levels, counted from 0. `t` may be between two of a chain."""
-        return self.levels.label(t)
-
-    def label_log_snr(self, noise_label):
-        """The log-SNR that a (fractional) noise label stands for."""
-        return self.levels.label_log_snr(noise_label)
-
-    def timesteps(self, num_steps: int, spacing: str = "uniform") -> Real[np.ndarray, " steps_plus_1"]:
-        """Times of a sampler that takes `num_steps` steps: `[num_steps + 1]`, decreasing from the last level to 0.
-
-        Integers for a chain, float64 for a continuous process. Spacings are "uniform", "trailing", "quadratic",
-        "log_snr" and "karras"; see `perturbations/spacings.py`. A chain takes the nearest levels, each once; a
-        continuous process goes no further down than its first level, and then to 0.
-
-        Raises:
-            UserError: unknown spacing, no steps, or more than a chain has levels.
-        """
-        return self.levels.timesteps(num_steps, spacing)
+        return expand(self.log_alpha_slope(t), x) * x
 
     def perturb(
         self, x0: Float[Array | np.ndarray, " b *d"], t: Time, noise: Float[Array | np.ndarray, " b *d"]
     ) -> Float[Array, " b *d"]:
         """x_t = alpha(t) x_0 + sigma(t) noise. Ho et al. 2020, eq. 4; Song & Ermon 2019, section 3.1."""
-        return expand(self.alpha(t), x0) * x0 + expand(self.sigma(t), x0) * noise
+        level = self.at(t)
+        return expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * noise
 
-    def transition(self, s: Time, t: Time) -> tuple[Level, Level]:
-        """(scale, variance) of q(x_t | x_s), s < t: alpha_t / alpha_s and sigma_t² (1 - r). Ho et al. 2020, eq. 2."""
-        return self.alpha(t) / self.alpha(s), -(self.sigma(t) ** 2) * jnp.expm1(self.log_snr_change(s, t))
+    def step(self, s: Time, t: Time) -> Step:
+        """Gives the `Step` between the levels s < t.
 
-    def posterior_coefficients(self, s: Time, t: Time) -> tuple[Level, Level]:
-        """(a, b) of E[x_s | x_t, x_0] = a x_0 + b x_t, s < t: alpha_s (1 - r), r alpha_s / alpha_t. DDPM eq. 7."""
-        change = self.log_snr_change(s, t)
-        return -self.alpha(s) * jnp.expm1(change), jnp.exp(change) * self.alpha(s) / self.alpha(t)
+        Ratios are exponentials of a change of log alpha or of log-SNR, where a quotient of scales would underflow.
+        """
+        lower, upper = self.at(s), self.at(t)
+        log_scale, change = self.log_alpha_change(s, t), self.log_snr_change(s, t)
+        share = -jnp.expm1(change)  # 1 - r
+        # The quotient of two normal float32 numbers has one rounding, and the exponential of a difference two.
+        normal = upper.alpha > 1e-30
+        scale = jnp.where(normal, upper.alpha / jnp.where(normal, lower.alpha, 1), jnp.exp(log_scale))
+        return Step(
+            s,
+            t,
+            scale=scale,
+            variance=upper.sigma**2 * share,
+            a=lower.alpha * share,
+            b=jnp.exp(change - log_scale),
+            posterior_variance=lower.sigma**2 * share,
+        )
 
-    def posterior_variance(self, s: Time, t: Time) -> Level:
-        """Variance of q(x_s | x_t, x_0), s < t: sigma_s² (1 - r), DDPM's beta-tilde. Ho et al. 2020, eq. 7."""
-        return -(self.sigma(s) ** 2) * jnp.expm1(self.log_snr_change(s, t))
+    def transition(self, s: Time, t: Time) -> tuple[Scale, Scale]:
+        """Gives (scale, variance) of q(x_t | x_s), s < t; see `Step`. Ho et al. 2020, eq. 2."""
+        step = self.step(s, t)
+        return step.scale, step.variance
 
-    def reverse_variance(self, s: Time, t: Time, variance: str = "large") -> Level:
+    def posterior_coefficients(self, s: Time, t: Time) -> tuple[Scale, Scale]:
+        """Gives (a, b) of E[x_s | x_t, x_0] = a x_0 + b x_t, s < t; see `Step`. Ho et al. 2020, eq. 7."""
+        step = self.step(s, t)
+        return step.a, step.b
+
+    def posterior_variance(self, s: Time, t: Time) -> Scale:
+        """The variance of q(x_s | x_t, x_0), s < t; see `Step`. Ho et al. 2020, eq. 7."""
+        return self.step(s, t).posterior_variance
+
+    def reverse_variance(self, s: Time, t: Time, variance: str = "large") -> Scale:
         """A fixed variance of the reverse step from t to s: "large", the transition's, or "small", the posterior's.
 
-        For s = 0, where the posterior's is 0, "small" is that of the step from the second level to the first. Ho et al.
-        2020, section 3.2.
+        For s = 0, where the variance of the posterior is 0, "small" takes that of the step from the second level to the
+        first. Ho et al. 2020, section 3.2.
 
         Raises:
             UserError: any other `variance`.
         """
         choose(variance, ("large", "small"), "variance")
+        step = self.step(s, t)
         if variance == "large" or self.num_steps == 1:
-            return self.transition(s, t)[1]
+            return step.variance
         first, second = self.times[:2]
-        return jnp.where(jnp.asarray(s) == 0, self.posterior_variance(first, second), self.posterior_variance(s, t))
+        return jnp.where(jnp.asarray(s) == 0, self.step(first, second).posterior_variance, step.posterior_variance)
 
     def posterior(
         self, x0: Float[Array | np.ndarray, " b *d"], x_t: Float[Array | np.ndarray, " b *d"], s: Time, t: Time
-    ) -> tuple[Float[Array, " b *d"], Level]:
-        """(mean, variance) of q(x_s | x_t, x_0), s < t; (x_0, 0) for s = 0. Ho et al. 2020, eq. 6 and 7."""
-        signal, noisy = self.posterior_coefficients(s, t)
-        return expand(signal, x0) * x0 + expand(noisy, x0) * x_t, self.posterior_variance(s, t)
+    ) -> tuple[Float[Array, " b *d"], Scale]:
+        """Gives (mean, variance) of q(x_s | x_t, x_0), s < t; (x_0, 0) for s = 0. Ho et al. 2020, eq. 6 and 7."""
+        step = self.step(s, t)
+        return expand(step.a, x0) * x0 + expand(step.b, x0) * x_t, step.posterior_variance
 
     def sample_prior(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
-        """x at the noisiest level from the prior N(0, prior_sigma² I), of the given shape."""
+        """Draws x at the noisiest level from the prior N(0, prior_sigma² I), of the given shape."""
         return self.prior_sigma * jax.random.normal(key, shape)
 
     def prior_kl(self, x0: Float[Array | np.ndarray, " b *d"]) -> Float[Array, " b"]:
-        """KL(q(x_T | x_0) || prior) of each example, in nats: the bound's L_T. Ho et al. 2020, eq. 5."""
-        alpha, sigma, _ = self.levels.exact(self.times[-1])
-        signal, noise = (alpha / self.prior_sigma) ** 2, (sigma / self.prior_sigma) ** 2
-        # In float64, since DDPM's noise is 1 but for a few millionths, and then its terms cancel.
+        """KL(q(x_T | x_0) || prior) of each example, in nats: the term L_T of the bound. Ho et al. 2020, eq. 5."""
+        last = self.exact(self.times[-1])
+        signal, noise = (last.alpha / self.prior_sigma) ** 2, (last.sigma / self.prior_sigma) ** 2
+        # In float64, since the noise of DDPM is 1 but for a few millionths, and then the terms below cancel.
         per_dimension = noise - 1 - np.log(noise)
         return jnp.sum(signal * jnp.square(x0) + per_dimension, axis=tuple(range(1, x0.ndim))) / 2
+
+    @property
+    def levels(self):
+        """The levels under the names of the versions before 0.3, for one release: use the process itself instead."""
+        from unified_diffusion.perturbations.aliases import Levels
+
+        return Levels(self)

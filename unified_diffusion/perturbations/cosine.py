@@ -3,17 +3,15 @@
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from unified_diffusion.errors import UserError
-from unified_diffusion.perturbations.base import Perturbation
-from unified_diffusion.perturbations.continuum import Continuum, namespace
+from unified_diffusion.perturbations.base import namespace, variance_preserving
+from unified_diffusion.perturbations.continuous import Continuous
 
 
 @dataclasses.dataclass(frozen=True)
-class Cosine(Perturbation):
+class Cosine(Continuous):
     """alpha = cos(angle) / cos(angle at 0), alpha² + sigma² = 1: the limit of iDDPM's cosine chain.
 
     Nichol & Dhariwal 2021, eq. 17. The angle rises linearly from offset / (1 + offset) π/2 to where the log-SNR is
@@ -40,58 +38,57 @@ class Cosine(Perturbation):
             raise UserError(f"Cosine offset = {self.offset}: it is at least 0 and below 1")
         if not -60 <= self.log_snr_min < 0:
             raise UserError(f"Cosine log_snr_min = {self.log_snr_min}: it lies between -60 and 0")
-        _ = self.levels  # made here, so that mistakes show at once
-
-    @functools.cached_property
-    def levels(self):
-        start = self.offset / (1 + self.offset) * np.pi / 2
-
-        def sides(log_snr):
-            """(sin, cos) of the angle: sin² is sin² start + cos² start sigma², so that neither cancels."""
-            xp = namespace(log_snr)
-            variance, signal = (xp.exp(-xp.logaddexp(0.0, value)) for value in (log_snr, -log_snr))
-            return xp.sqrt(np.sin(start) ** 2 + np.cos(start) ** 2 * variance), np.cos(start) * xp.sqrt(signal)
-
-        sine, cosine = sides(np.float64(self.log_snr_min))
-        rise, short = np.arctan2(sine, cosine) - start, np.arctan2(cosine, sine)
-
-        def left(t):
-            """What the angle lacks of π/2, whose sine is its cosine: near t = 1 the angle itself is rounded too far."""
-            return short + rise * (1 - t)
-
-        def variance(t):
-            """cos² start sigma²: cos² a - cos² b = sin(b - a) sin(b + a)."""
-            xp, turned = namespace(t), rise * t
-            return xp.sin(turned) * xp.sin(turned + 2 * start)
-
-        def scales(t):
-            xp = namespace(t)
-            alpha, sigma = xp.sin(left(t)) / np.cos(start), xp.sqrt(variance(t)) / np.cos(start)
-            return alpha, sigma, 2 * (xp.log(alpha) - xp.log(sigma))
-
-        def rates(t):
-            xp = namespace(t)
-            slope = -rise * xp.sin(start + rise * t) / xp.sin(left(t))  # -rise tan(angle), exact at either end
-            return slope, -2 * slope
-
-        def change(s, t):
-            xp, turned = namespace(s, t), rise * (t - s)
-            fallen = 2 * xp.cos((left(s) + left(t)) / 2) * xp.sin(turned / 2) / xp.sin(left(t))
-            risen = xp.sin(turned) * xp.sin(rise * (s + t) + 2 * start) / variance(s)
-            return -2 * xp.log1p(fallen) - xp.log1p(risen)
-
-        def inverse(log_snr):
-            return (namespace(log_snr).arctan2(*sides(log_snr)) - start) / rise
-
-        return Continuum(self.num_steps, self.t_min, scales, rates, change, inverse)
+        super().__post_init__()
 
     @property
     def prior_sigma(self):
         return 1.0
 
-    @property
-    def continuous(self):
-        return self
+    def path(self, t):
+        xp = namespace(t)
+        return xp.sin(self._left(t)) / np.cos(self._start), xp.sqrt(self._variance(t)) / np.cos(self._start)
+
+    def rates(self, t):
+        xp, (rise, _) = namespace(t), self._angles
+        slope = -rise * xp.sin(self._start + rise * t) / xp.sin(self._left(t))  # -rise tan(angle), exact at either end
+        return slope, -2 * slope
+
+    def change(self, s, t):
+        xp, (rise, _) = namespace(s, t), self._angles
+        turned = rise * (t - s)
+        fallen = 2 * xp.cos((self._left(s) + self._left(t)) / 2) * xp.sin(turned / 2) / xp.sin(self._left(t))
+        risen = xp.sin(turned) * xp.sin(rise * (s + t) + 2 * self._start) / self._variance(s)
+        return -xp.log1p(fallen), -2 * xp.log1p(fallen) - xp.log1p(risen)
+
+    def inverse(self, log_snr):
+        return (namespace(log_snr).arctan2(*self._sides(log_snr)) - self._start) / self._angles[0]
 
     def scales(self, log_snr):
-        return jnp.sqrt(jax.nn.sigmoid(log_snr)), jnp.sqrt(jax.nn.sigmoid(-log_snr))
+        return variance_preserving(log_snr)
+
+    @property
+    def _start(self):
+        """The angle at t = 0."""
+        return self.offset / (1 + self.offset) * np.pi / 2
+
+    @functools.cached_property
+    def _angles(self):
+        """(rise of the angle over all t, angle that is missing to π/2 at t = 1)."""
+        sine, cosine = self._sides(np.float64(self.log_snr_min))
+        return np.arctan2(sine, cosine) - self._start, np.arctan2(cosine, sine)
+
+    def _sides(self, log_snr):
+        """(sin, cos) of the angle: sin² is sin² start + cos² start sigma², so that neither cancels."""
+        alpha, sigma = variance_preserving(log_snr)
+        xp, start = namespace(log_snr), self._start
+        return xp.sqrt(np.sin(start) ** 2 + np.cos(start) ** 2 * sigma**2), np.cos(start) * alpha
+
+    def _left(self, t):
+        """The angle missing to π/2, whose sine is the cosine of the angle: near t = 1 the angle is rounded too far."""
+        rise, short = self._angles
+        return short + rise * (1 - t)
+
+    def _variance(self, t):
+        """cos² start sigma²: cos² a - cos² b = sin(b - a) sin(b + a)."""
+        xp, turned = namespace(t), self._angles[0] * t
+        return xp.sin(turned) * xp.sin(turned + 2 * self._start)

@@ -3,15 +3,13 @@
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from unified_diffusion.errors import UserError
-from unified_diffusion.perturbations.base import Perturbation
-from unified_diffusion.perturbations.between import Between
+from unified_diffusion.perturbations.base import Level, variance_preserving
+from unified_diffusion.perturbations.chain import Chain
 from unified_diffusion.perturbations.cosine import Cosine
-from unified_diffusion.perturbations.ladder import Ladder
+from unified_diffusion.perturbations.interpolated import Interpolated
 from unified_diffusion.perturbations.vp import VP
 from unified_diffusion.registry import lookup
 
@@ -33,7 +31,7 @@ SCHEDULES = {"linear": linear, "cosine": cosine}
 
 
 @dataclasses.dataclass(frozen=True)
-class DDPM(Perturbation):
+class DDPM(Chain):
     """x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z, so alpha² + sigma² = 1 at every level. Ho et al. 2020.
 
     Args:
@@ -69,12 +67,12 @@ class DDPM(Perturbation):
         return lookup(SCHEDULES, self.schedule, "beta schedule")(self.num_steps, self.beta_start, self.beta_end)
 
     @functools.cached_property
-    def levels(self):
+    def table(self):
         log_alpha_bar = np.concatenate([[0.0], np.cumsum(np.log1p(-self._betas))])
         variance = -np.expm1(log_alpha_bar)
         with np.errstate(divide="ignore"):
             log_snr = log_alpha_bar - np.log(variance)
-        return Ladder(np.exp(log_alpha_bar / 2), np.sqrt(variance), log_snr)
+        return Level(np.arange(len(variance)), np.exp(log_alpha_bar / 2), np.sqrt(variance), log_snr)
 
     @property
     def prior_sigma(self):
@@ -82,7 +80,7 @@ class DDPM(Perturbation):
 
     @functools.cached_property
     def continuous(self):
-        """`VP` with beta(t) = num_steps beta_t for the linear schedule, `Cosine` for that one, else levels joined."""
+        """`VP` with beta(t) = num_steps beta_t for linear betas, `Cosine` for cosine ones, else `Interpolated`."""
         if self.num_steps == 1:
             raise UserError("a chain of a single level has no limit in continuous time: take at least 2 levels")
         if self.betas is None and self.schedule == "linear":
@@ -90,7 +88,7 @@ class DDPM(Perturbation):
             return VP(self.num_steps, *ends, t_min=1 / self.num_steps)
         if self.betas is None and self.schedule == "cosine":
             return Cosine(self.num_steps, t_min=1 / self.num_steps)
-        return Between(tuple(self.levels.log_snrs[1:].tolist()), exploding=False)
+        return Interpolated(tuple(self.table.log_snr[1:].tolist()), exploding=False)
 
     def scales(self, log_snr):
-        return jnp.sqrt(jax.nn.sigmoid(log_snr)), jnp.sqrt(jax.nn.sigmoid(-log_snr))
+        return variance_preserving(log_snr)

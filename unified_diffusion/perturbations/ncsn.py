@@ -3,18 +3,17 @@
 import dataclasses
 import functools
 
-import jax.numpy as jnp
 import numpy as np
 
 from unified_diffusion.errors import UserError
-from unified_diffusion.perturbations.base import Perturbation
-from unified_diffusion.perturbations.between import Between
-from unified_diffusion.perturbations.ladder import Ladder
+from unified_diffusion.perturbations.base import Level, variance_exploding
+from unified_diffusion.perturbations.chain import Chain
+from unified_diffusion.perturbations.interpolated import Interpolated
 from unified_diffusion.perturbations.ve import VE
 
 
 @dataclasses.dataclass(frozen=True)
-class NCSN(Perturbation):
+class NCSN(Chain):
     """x_t = x_{t-1} + sqrt(sigma_t² - sigma_{t-1}²) z: alpha = 1 and sigma rises geometrically. Song & Ermon 2019.
 
     Levels count upwards, sigma_1 < … < sigma_L, the reverse of the papers. Data are in [-1, 1], so the published
@@ -60,24 +59,24 @@ class NCSN(Perturbation):
         return np.geomspace(self.sigma_min, self.sigma_max, self.num_steps)
 
     @functools.cached_property
-    def levels(self):
+    def table(self):
         sigma = np.concatenate([[0.0], self._sigmas])
         with np.errstate(divide="ignore"):
             log_snr = -2 * np.log(sigma)
-        return Ladder(np.ones_like(sigma), sigma, log_snr)
+        return Level(np.arange(len(sigma)), np.ones_like(sigma), sigma, log_snr)
 
     @functools.cached_property
     def continuous(self):
-        """`VE` with the same levels for the geometric ladder, else levels joined."""
+        """`VE` with the same levels for the geometric chain, else `Interpolated`."""
         if self.num_steps == 1:
             raise UserError("a chain of a single level has no limit in continuous time: take at least 2 levels")
         if self.sigmas is None:
             return VE(self.num_steps, self.sigma_min, self.sigma_max)
-        return Between(tuple(self.levels.log_snrs[1:].tolist()), exploding=True)
+        return Interpolated(tuple(self.table.log_snr[1:].tolist()), exploding=True)
 
     @property
     def prior_sigma(self):
         return float(self._sigmas[-1])
 
     def scales(self, log_snr):
-        return jnp.ones_like(log_snr), jnp.exp(-log_snr / 2)
+        return variance_exploding(log_snr)

@@ -1,18 +1,16 @@
 """The variance-exploding process in continuous time."""
 
 import dataclasses
-import functools
 
-import jax.numpy as jnp
 import numpy as np
 
 from unified_diffusion.errors import UserError
-from unified_diffusion.perturbations.base import Perturbation
-from unified_diffusion.perturbations.continuum import Continuum, namespace
+from unified_diffusion.perturbations.base import namespace, variance_exploding
+from unified_diffusion.perturbations.continuous import Continuous
 
 
 @dataclasses.dataclass(frozen=True)
-class VE(Perturbation):
+class VE(Continuous):
     """dx = sqrt(d sigma² / dt) dw with sigma = sigma_min (sigma_max / sigma_min)^t: NCSN's limit.
 
     Song et al. 2021, eq. 9 and 30. As there, sigma jumps at t = 0, where data are clean: sigma(0) = 0, and sigma_min
@@ -36,37 +34,38 @@ class VE(Perturbation):
     def __post_init__(self):
         if not 0 < self.sigma_min < self.sigma_max < np.inf:
             raise UserError(f"VE needs 0 < sigma_min < sigma_max, not {self.sigma_min} and {self.sigma_max}")
-        _ = self.levels  # made here, so that mistakes show at once
+        super().__post_init__()
 
-    @functools.cached_property
-    def levels(self):
-        first, rise = np.log(self.sigma_min), np.log(self.sigma_max / self.sigma_min)
+    @property
+    def _first(self):
+        return np.log(self.sigma_min)
 
-        def scales(t):
-            xp = namespace(t)
-            log_sigma = xp.where(t == 0, -xp.inf, first + rise * t)
-            return xp.ones_like(log_sigma), xp.exp(log_sigma), -2 * log_sigma
-
-        def rates(t):
-            xp = namespace(t)
-            return xp.zeros_like(t), 2 * rise * xp.exp(2 * (first + rise * t))
-
-        def change(s, t):
-            xp = namespace(s, t)
-            return xp.where(s == 0, -xp.inf, -2 * rise * (t - s))
-
-        def inverse(log_snr):
-            return (-log_snr / 2 - first) / rise
-
-        return Continuum(self.num_steps, self.t_min, scales, rates, change, inverse)
+    @property
+    def _rise(self):
+        return np.log(self.sigma_max / self.sigma_min)
 
     @property
     def prior_sigma(self):
         return float(self.sigma_max)
 
-    @property
-    def continuous(self):
-        return self
+    def path(self, t):
+        return self.scales(self.path_log_snr(t))
 
     def scales(self, log_snr):
-        return jnp.ones_like(log_snr), jnp.exp(-log_snr / 2)
+        return variance_exploding(log_snr)
+
+    def path_log_snr(self, t):
+        xp = namespace(t)
+        return -2 * xp.where(t == 0, -xp.inf, self._first + self._rise * t)
+
+    def rates(self, t):
+        xp = namespace(t)
+        return xp.zeros_like(t), 2 * self._rise * xp.exp(2 * (self._first + self._rise * t))
+
+    def change(self, s, t):
+        xp = namespace(s, t)
+        log_snr = xp.where(s == 0, -xp.inf, -2 * self._rise * (t - s))
+        return xp.zeros_like(log_snr), log_snr
+
+    def inverse(self, log_snr):
+        return (-log_snr / 2 - self._first) / self._rise

@@ -3,13 +3,11 @@
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from unified_diffusion.errors import UserError
-from unified_diffusion.perturbations.base import Perturbation
-from unified_diffusion.perturbations.continuum import Continuum, namespace
+from unified_diffusion.perturbations.base import namespace, variance_preserving
+from unified_diffusion.perturbations.continuous import Continuous
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +44,7 @@ class LinearBeta:
 
 
 @dataclasses.dataclass(frozen=True)
-class VP(Perturbation):
+class VP(Continuous):
     """dx = -½ beta(t) x dt + sqrt(beta(t)) dw, so alpha² + sigma² = 1: the limit of DDPM's chain.
 
     Song et al. 2021, eq. 11. alpha = exp(-B / 2), sigma² = 1 - exp(-B), with B the integral of beta; t is in [0, 1].
@@ -67,42 +65,41 @@ class VP(Perturbation):
     t_min: float = 1e-3
 
     def __post_init__(self):
-        _ = self.levels  # made here, so that mistakes show at once
+        super().__post_init__()
+        _ = self._beta  # made here, so that mistakes show at once
 
     @functools.cached_property
-    def levels(self):
-        beta = LinearBeta(self.beta_min, self.beta_max)
-
-        def scales(t):
-            xp, integral = namespace(t), beta.integral(t)
-            variance = -xp.expm1(-integral)
-            return xp.exp(-integral / 2), xp.sqrt(variance), -integral - xp.log(variance)
-
-        def rates(t):
-            return -beta(t) / 2, beta(t)
-
-        def change(s, t):
-            return -beta.integral_between(s, t) - beta.log_variance_change(s, t)
-
-        def inverse(log_snr):
-            return beta.time_at(namespace(log_snr).logaddexp(0.0, -log_snr))
-
-        return Continuum(self.num_steps, self.t_min, scales, rates, change, inverse)
+    def _beta(self):
+        return LinearBeta(self.beta_min, self.beta_max)
 
     @property
     def prior_sigma(self):
         return 1.0
 
-    @property
-    def continuous(self):
-        return self
+    def path(self, t):
+        xp, integral = namespace(t), self._beta.integral(t)
+        return xp.exp(-integral / 2), xp.sqrt(-xp.expm1(-integral))
+
+    def path_log_snr(self, t):
+        xp, integral = namespace(t), self._beta.integral(t)
+        return -integral - xp.log(-xp.expm1(-integral))
+
+    def rates(self, t):
+        return -self._beta(t) / 2, self._beta(t)
+
+    def change(self, s, t):
+        integral = self._beta.integral_between(s, t)
+        return -integral / 2, -integral - self._beta.log_variance_change(s, t)
+
+    def inverse(self, log_snr):
+        return self._beta.time_at(namespace(log_snr).logaddexp(0.0, -log_snr))
 
     def scales(self, log_snr):
-        return jnp.sqrt(jax.nn.sigmoid(log_snr)), jnp.sqrt(jax.nn.sigmoid(-log_snr))
+        return variance_preserving(log_snr)
 
 
 @dataclasses.dataclass(frozen=True)
-class SubVP(Perturbation):
+class SubVP(Continuous):
     """dx = -½ beta x dt + sqrt(beta (1 - exp(-2 B))) dw: alpha as in `VP`, and sigma = 1 - alpha².
 
     Song et al. 2021, eq. 13.
@@ -120,38 +117,39 @@ class SubVP(Perturbation):
     t_min: float = 1e-3
 
     def __post_init__(self):
-        _ = self.levels  # made here, so that mistakes show at once
+        super().__post_init__()
+        _ = self._beta  # made here, so that mistakes show at once
 
     @functools.cached_property
-    def levels(self):
-        beta = LinearBeta(self.beta_min, self.beta_max)
-
-        def scales(t):
-            xp, integral = namespace(t), beta.integral(t)
-            sigma = -xp.expm1(-integral)
-            return xp.exp(-integral / 2), sigma, -integral - 2 * xp.log(sigma)
-
-        def rates(t):
-            return -beta(t) / 2, -beta(t) * namespace(t).expm1(-2 * beta.integral(t))
-
-        def change(s, t):
-            return -beta.integral_between(s, t) - 2 * beta.log_variance_change(s, t)
-
-        def inverse(log_snr):
-            # alpha / (1 - alpha²) = r, so 1 / alpha = (1 / r + sqrt(1 / r² + 4)) / 2 = exp(asinh(1 / (2 r))).
-            xp = namespace(log_snr)
-            return beta.time_at(2 * xp.arcsinh(xp.exp(-log_snr / 2) / 2))
-
-        return Continuum(self.num_steps, self.t_min, scales, rates, change, inverse)
+    def _beta(self):
+        return LinearBeta(self.beta_min, self.beta_max)
 
     @property
     def prior_sigma(self):
         return 1.0
 
-    @property
-    def continuous(self):
-        return self
+    def path(self, t):
+        xp, integral = namespace(t), self._beta.integral(t)
+        return xp.exp(-integral / 2), -xp.expm1(-integral)
+
+    def path_log_snr(self, t):
+        xp, integral = namespace(t), self._beta.integral(t)
+        return -integral - 2 * xp.log(-xp.expm1(-integral))
+
+    def rates(self, t):
+        beta = self._beta(t)
+        return -beta / 2, -beta * namespace(t).expm1(-2 * self._beta.integral(t))
+
+    def change(self, s, t):
+        integral = self._beta.integral_between(s, t)
+        return -integral / 2, -integral - 2 * self._beta.log_variance_change(s, t)
+
+    def inverse(self, log_snr):
+        # alpha / (1 - alpha²) = r, so 1 / alpha = (1 / r + sqrt(1 / r² + 4)) / 2 = exp(asinh(1 / (2 r))).
+        xp = namespace(log_snr)
+        return self._beta.time_at(2 * xp.arcsinh(xp.exp(-log_snr / 2) / 2))
 
     def scales(self, log_snr):
-        alpha = jnp.exp(-jnp.arcsinh(jnp.exp(-log_snr / 2) / 2))
-        return alpha, alpha * jnp.exp(-log_snr / 2)
+        xp = namespace(log_snr)
+        alpha = xp.exp(-xp.arcsinh(xp.exp(-log_snr / 2) / 2))
+        return alpha, alpha * xp.exp(-log_snr / 2)

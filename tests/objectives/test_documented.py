@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import jax
@@ -69,10 +68,9 @@ def test_the_other_examples():
 
 
 def test_the_objective_of_the_users_own_file(tmp_path, monkeypatch):
-    (tmp_path / "my_objectives.py").write_text(block("One of your own", "python"))
+    (tmp_path / "my_distillation.py").write_text(block("One of your own", "python"))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_objectives", raising=False)
-    fields = {"name": "my_objectives:Distillation", "scale": "2", "time_sampler": "low_discrepancy"}
+    fields = {"name": "my_distillation:Distillation", "scale": "2", "time_sampler": "low_discrepancy"}
     pairs = [(f"objective.{field}", value) for field, value in fields.items()]
     objective = build("objective", resolve(read_config("ddpm_toy.py"), pairs)["objective"])
     denoiser = Denoiser(lambda x, *_, **__: 0 * x, DDPM(10))

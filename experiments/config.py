@@ -23,7 +23,7 @@ from experiments.settings import Evaluation, Reading, Sampling
 from unified_diffusion.data import SOURCES
 from unified_diffusion.errors import UserError
 from unified_diffusion.models import MODELS
-from unified_diffusion.objectives import OBJECTIVES
+from unified_diffusion.objectives import OBJECTIVES, as_objective
 from unified_diffusion.perturbations import PERTURBATIONS
 from unified_diffusion.registry import lookup, suggest
 from unified_diffusion.samplers import SAMPLERS
@@ -125,12 +125,16 @@ def resolve(config, overrides=()):
 
 
 def build(section, fields, *args, **given):
-    """The object a resolved section stands for: its class, called with its fields and with what is given."""
+    """The object a resolved section stands for: its class, called with its fields and with what is given.
+
+    An objective of the user's own, which may be a plain callable, becomes an `Objective` here.
+    """
     fields = dict(fields)
     if section in OPTIONAL and fields["name"] is None:
         return None
     target = _target(section, fields.pop("name", None))
-    return target(*args, **given, **{name: _frozen(value) for name, value in fields.items()})
+    made = target(*args, **given, **{name: _frozen(value) for name, value in fields.items()})
+    return as_objective(made) if section == "objective" else made
 
 
 def chosen(section, fields):

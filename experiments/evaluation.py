@@ -39,9 +39,8 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
         conditional=experiment.model.conditional,
     )
     errors = of_examples.mean(axis=0)
-    weights = np.ones(len(times))
-    if experiment.weighting is not None:
-        weights = np.asarray(experiment.weighting(process, jnp.asarray(times)), np.float64)
+    weights = experiment.objective.weight(process, jnp.asarray(times))
+    weights = np.ones(len(times)) if weights is None else np.asarray(weights, np.float64)
     log_snr = np.asarray(process.log_snr(times), np.float64)
     sigma = np.asarray(process.sigma(times), np.float64)
     columns = {"t": times, "log_snr": log_snr, "sigma": sigma, "weight": weights}
@@ -144,14 +143,14 @@ def measured_levels(settings, process):
 
 
 def _effective_weights(experiment, process, times):
-    """What the objective weighs the error with over log-SNR, at each of the times; Nones where it does not say."""
-    if not hasattr(experiment.objective, "effective_weight"):
-        return [None] * len(times)
+    """The weight of the error over log-SNR at each of the times; Nones for an objective that does not know it."""
     try:
-        weights = experiment.objective.effective_weight(process, experiment.objective_state)[1]
+        found = experiment.objective.effective_weight(process, experiment.objective_state)
     except UserError:
+        found = None
+    if found is None:
         return [None] * len(times)
-    return np.asarray(weights, np.float64)[process.level_number(times) - 1]
+    return np.asarray(found[1], np.float64)[process.level_number(times) - 1]
 
 
 def standard_error(values):

@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,12 @@ from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.errors import UserError
 from unified_diffusion.guidance import ClassifierGuided, Guided, num_evaluations
 from unified_diffusion.keys import named_key
+from unified_diffusion.objectives import Objective
 from unified_diffusion.perturbations import Perturbation
 from unified_diffusion.reverse import check_variance
 from unified_diffusion.samplers import Sampler
-from unified_diffusion.training import Model, Optimizer, Training, initialise, objective_state
+from unified_diffusion.training import Model, Optimizer, Training, initialise
+from unified_diffusion.training.step import memory_and_reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Experiment:
     num_classes: int
     model: Model
     params: nnx.State
-    objective: Any
+    objective: Objective
     optimizer: Optimizer
     training: Training
     sampler: Sampler
@@ -51,12 +52,12 @@ class Experiment:
     @property
     def classifies(self):
         """Whether what is trained is a classifier, which draws no samples."""
-        return getattr(self.objective, "classifies", False)
+        return self.objective.classifies
 
     @property
     def objective_state(self):
-        """What the objective remembers before training, or None."""
-        return objective_state(self.objective, self.model.perturbation)
+        """The memory of the objective before training, or None."""
+        return self.objective.initial_state(self.model.perturbation)
 
     @property
     def sampled_under(self):
@@ -94,12 +95,6 @@ class Experiment:
         if self.sampling.label is not None:
             return np.full(number, self.sampling.label, np.int32)
         return np.arange(number, dtype=np.int32) % self.num_classes
-
-    @property
-    def weighting(self):
-        """The objective's weighting, a function of (perturbation, t), or None if it has none."""
-        weight = getattr(self.objective, "weight", None)
-        return weight if callable(weight) else None
 
 
 def load_data(config, split="train"):
@@ -146,7 +141,8 @@ def create(config, facts, initialise=initialise):
         raise UserError("config.denoiser.conditional = True, but the data have no labels: set it to false")
     training, sampling = build("training", config["training"]), build("sampling", config["sampling"])
     shape = tuple(facts["shape"])
-    _check_classifier(config, reading, training)
+    objective = build("objective", config["objective"])
+    _check_classifier(config, objective, reading, training)
     _check_guidance(sampling, reading, training, facts["num_classes"])
     if len(shape) != 3 and (training.flip or training.dequantize):
         raise UserError("config.training.flip and dequantize are for images, and these data are points: set them false")
@@ -164,7 +160,7 @@ def create(config, facts, initialise=initialise):
         num_classes=facts["num_classes"],
         model=model,
         params=params,
-        objective=build("objective", config["objective"]),
+        objective=objective,
         optimizer=build("optimizer", config["optimizer"]),
         training=training,
         sampler=build("sampler", config["sampler"]),
@@ -177,9 +173,8 @@ def create(config, facts, initialise=initialise):
         classifier, step = load_classifier(sampling.classifier, facts)
         experiment = dataclasses.replace(experiment, classifier=classifier, classifier_step=step)
     experiment.sampler.rows(experiment.sampled_under)
-    if experiment.weighting is not None:
-        experiment.weighting(model.perturbation, model.perturbation.times[:1])
-    if len(shape) != 3 and getattr(experiment.objective, "discretized", False):
+    objective.weight(model.perturbation, model.perturbation.times[:1])
+    if len(shape) != 3 and objective.discretized:
         raise UserError("config.objective.discretized = True is for images, and these data are points: set it to false")
     check_variance(
         model.denoiser(params), experiment.evaluation.variance(model.variance), "config.evaluation.bound_variance"
@@ -198,7 +193,7 @@ def load_classifier(folder, facts):
     if not (folder / "config.json").exists():
         raise UserError(f"{said} holds no run: train one with --config=classifier_digits.py --workdir={folder}")
     config, its_facts = resolve(read_json(folder, "config.json")), read_json(folder, "data.json")
-    if not getattr(chosen("objective", config["objective"]), "classifies", False):
+    if not build("objective", config["objective"]).classifies:
         raise UserError(f"{said} holds no classifier: train one with --config=classifier_digits.py")
     for name in ("shape", "num_classes"):
         if its_facts[name] != facts[name]:
@@ -210,16 +205,15 @@ def load_classifier(folder, facts):
     return experiment.model.denoiser(state.ema), int(state.step)
 
 
-def _check_classifier(config, reading, training):
+def _check_classifier(config, objective, reading, training):
     """Raises UserError unless the network is a classifier where the objective trains one, and nowhere else."""
-    model, objective = (chosen(section, config[section]) for section in ("model", "objective"))
     names = [config[section]["name"] for section in ("model", "objective")]
-    if getattr(model, "classifies", False) != getattr(objective, "classifies", False):
+    if getattr(chosen("model", config["model"]), "classifies", False) != objective.classifies:
         raise UserError(
             f"config.model.name = {names[0]} does not go with config.objective.name = {names[1]}: a classifier is "
             "trained by classification, and every other network by another objective"
         )
-    if not getattr(objective, "classifies", False):
+    if not objective.classifies:
         return
     if not reading.conditional:
         raise UserError("a classifier is trained on labels: set config.denoiser.conditional=true")
@@ -283,10 +277,10 @@ def _rehearse(experiment, batch_size=2):
     row = [column[0] for column in sampler.rows(experiment.sampled_under)]
 
     def loss(params, key, x, label, state):
-        remembers = {} if state is None else {"state": state}
-        given = label if model.conditional else None
-        values, metrics = experiment.objective(model.denoiser(params, key), x, key, given, **remembers)
-        return values, experiment.objective.update(state, metrics) if remembers else None
+        own, denoiser = label if model.conditional else None, model.denoiser(params, key)
+        given = memory_and_reference(experiment.objective, state, model, params)
+        values, metrics = experiment.objective(denoiser, x, key, own, **given)
+        return values, None if state is None else experiment.objective.update(state, metrics)
 
     def step(params, keys, x, label):
         denoiser = experiment.for_sampling(model.denoiser(params)).given(label)

@@ -2,7 +2,7 @@
 
 import json
 
-from experiments.config import chosen
+from experiments.config import build
 from experiments.workdir import AFTER_TRAINING, write_json
 
 PHASES = ("training", "sampling", "evaluation")
@@ -55,7 +55,7 @@ def is_finished(folder, config):
     """Whether the folder holds all that a run of this config leaves."""
     record = read_record(folder)
     done = record is not None and record["state"] == "finished" and _read(folder / "config.json") == config
-    classifies = done and getattr(chosen("objective", config["objective"]), "classifies", False)
+    classifies = done and build("objective", config["objective"]).classifies
     return done and all((folder / name).exists() for name in (LEAVES[-1:] if classifies else LEAVES))
 
 

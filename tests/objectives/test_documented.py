@@ -4,12 +4,14 @@ import re
 import shlex
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.config import build, read_config, resolve
 from experiments.main import main
+from unified_diffusion import Denoiser
 from unified_diffusion.objectives import OBJECTIVES, TIME_SAMPLERS, WEIGHTINGS
 from unified_diffusion.perturbations import DDPM
 
@@ -63,6 +65,17 @@ def test_the_command_trains(command, tmp_path):
 
 def test_the_other_examples():
     exec(compile(block("One axis", "python"), "objectives.md", "exec"), {})
+
+
+def test_the_objective_of_the_users_own_file(tmp_path, monkeypatch):
+    (tmp_path / "my_distillation.py").write_text(block("One of your own", "python"))
+    monkeypatch.syspath_prepend(tmp_path)
+    fields = {"name": "my_distillation:Distillation", "scale": "2", "time_sampler": "low_discrepancy"}
+    pairs = [(f"objective.{field}", value) for field, value in fields.items()]
+    objective = build("objective", resolve(read_config("ddpm_toy.py"), pairs)["objective"])
+    denoiser = Denoiser(lambda x, *_, **__: 0 * x, DDPM(10))
+    loss, _ = objective(denoiser, np.ones((4, 2)), jax.random.key(0), reference=denoiser)
+    np.testing.assert_array_equal(loss, np.zeros(4))
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_denoising_is_implicit_plus_the_weight_in_loss_and_gradient(process, pre
 
         def implicit(params, t=t):
             denoiser = Denoiser(small_network(params), process, prediction)
-            return weights @ Implicit(weighting=weighting).at(denoiser, x0, t, noise, KEY)[0]
+            return weights @ Implicit(weighting=weighting).at(denoiser, x0, t, noise, key=KEY)[0]
 
         (loss, gradient), (other, other_gradient) = (
             jax.jit(jax.value_and_grad(function))(parameters()) for function in (denoising, implicit)
@@ -154,11 +154,11 @@ def test_drawn_directions_are_unbiased_and_variance_reduction_reduces_it(project
     process = PROCESSES["ncsn"]
     (x0, noise), t = examples(200), jnp.arange(200) % 20 + 1
     model = MODEL.denoiser(process)
-    exact = np.asarray(jax.jit(lambda: Implicit().at(model, x0, t, noise, KEY)[0])(), np.float64)
+    exact = np.asarray(jax.jit(lambda: Implicit().at(model, x0, t, noise, key=KEY)[0])(), np.float64)
     variances = []
     for variance_reduced in (True, False):
         objective = Sliced(projections=projections, variance_reduced=variance_reduced)
-        draw = jax.jit(jax.vmap(lambda key, objective=objective: objective.at(model, x0, t, noise, key)[0]))
+        draw = jax.jit(jax.vmap(lambda key, objective=objective: objective.at(model, x0, t, noise, key=key)[0]))
         draws = np.asarray(draw(jax.random.split(KEY, 2000)), np.float64)
         error = draws.std(axis=0) / np.sqrt(len(draws))
         assert np.abs((draws.mean(axis=0) - exact) / np.maximum(error, 1e-6)).max() < 5
@@ -171,7 +171,7 @@ def test_more_projections_are_their_mean():
     (x0, noise), t = examples(100), jnp.full(100, 30)
     objectives = (Implicit(), Sliced(), Sliced(num_projections=64))
     model = MODEL.denoiser(process)
-    losses = jax.jit(lambda: [objective.at(model, x0, t, noise, KEY)[0] for objective in objectives])()
+    losses = jax.jit(lambda: [objective.at(model, x0, t, noise, key=KEY)[0] for objective in objectives])()
     exact, one, many = np.asarray(losses)
     spread = [np.std(one - exact), np.std(many - exact)]
     assert 0.05 < spread[1] / spread[0] < 0.3  # 1/8
@@ -186,7 +186,7 @@ def test_the_best_gaussian_has_the_moments_of_the_sample(t):
 
     def loss(params):
         denoiser = Denoiser(lambda x, *_, **__: -(x - params["m"]) / params["v"], process, "score")
-        return jnp.mean(Implicit().at(denoiser, x0, jnp.full(500, t), noise, KEY)[0])
+        return jnp.mean(Implicit().at(denoiser, x0, jnp.full(500, t), noise, key=KEY)[0])
 
     value_and_gradient = jax.jit(jax.value_and_grad(loss))
     best = {"m": x_t.mean(axis=0), "v": x_t.var(axis=0).mean()}
@@ -247,7 +247,7 @@ def test_pictures_are_vectors():
     x_t = process.perturb(x0, t, noise)
     value = jnp.sum(linear(x_t, 0) ** 2, axis=(1, 2, 3)) - 2 * process.sigma(5) * jnp.trace(matrix)
     objectives = (Implicit(reduction="sum"), Implicit(), Sliced(reduction="sum", num_projections=5000))
-    losses = jax.jit(lambda: [each.at(Denoiser(linear, process), x0, t, noise, KEY)[0] for each in objectives])()
+    losses = jax.jit(lambda: [each.at(Denoiser(linear, process), x0, t, noise, key=KEY)[0] for each in objectives])()
     np.testing.assert_allclose(losses[0], value, rtol=1e-4)
     np.testing.assert_allclose(losses[1], value / 12, rtol=1e-4)
     np.testing.assert_allclose(losses[2], value, atol=1.5)
@@ -270,7 +270,7 @@ def test_dropout_has_one_mask_in_value_and_derivative():
         x_t = process.perturb(x0, t, noise)
         trace = jnp.einsum("bibi->b", jax.jacrev(eps)(x_t))
         expected = jnp.sum(eps(x_t) ** 2, axis=1) - 2 * process.sigma(5) * trace
-        return expected, Implicit(reduction="sum").at(denoiser, x0, t, noise, KEY)[0]
+        return expected, Implicit(reduction="sum").at(denoiser, x0, t, noise, key=KEY)[0]
 
     expected, implicit = both()
     np.testing.assert_allclose(implicit, expected, rtol=1e-4, atol=1e-5)

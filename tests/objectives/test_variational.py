@@ -201,7 +201,7 @@ def test_a_network_without_a_variance_head_is_refused(objective):
 SETTINGS = {"variational": {"variance": "learned"}}
 UNET = {"channels": 4, "multipliers": (1,), "num_blocks": 1, "attention_resolutions": (), "num_groups": 1}
 SMALL = {"dropout": 0.5, "num_classes": 3, "out_channels": 2}
-OF_DENOISERS = [name for name, objective in OBJECTIVES.items() if not getattr(objective, "classifies", False)]
+OF_DENOISERS = [name for name, objective in OBJECTIVES.items() if not objective.classifies]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Implicit score matching: the exact trace."""
+"""Implicit score matching with the exact trace."""
 
 import dataclasses
 import math
@@ -11,15 +11,16 @@ from unified_diffusion.objectives.score_matching import ScoreMatching, derivativ
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Implicit(ScoreMatching):
-    """w(t) sigma² (‖s‖² + 2 tr ∇s), s the score at x_t and its trace exact. Hyvärinen 2005, theorem 1, times 2 sigma².
+    """The loss w(t) sigma² (‖s‖² + 2 tr ∇s), where s is the score at x_t and the trace is exact.
 
-    The trace takes a forward-mode pass for each of the D dimensions of an example, all at once: D times the time and
-    the memory of a denoising loss. For what it is in expectation, see `ScoreMatching`.
+    The trace takes one forward-mode pass for each of the D dimensions of an example, all at once. It therefore costs D
+    times the time and the memory of a denoising loss. The bracket is twice that of Hyvärinen 2005, theorem 1.
+    `ScoreMatching` says how the loss relates to `Denoising`.
 
     Args:
         weighting, weighting_options, normalize, time_sampler, time_sampler_options: as in `WeightedLevels`.
         level, reduction: as in `ScoreMatching`.
-        max_dimensions: the largest D that is not refused.
+        max_dimensions: the largest D that is accepted.
 
     Raises:
         UserError: an unknown name; when called, an example of more dimensions, or a level that does not exist.
@@ -28,6 +29,7 @@ class Implicit(ScoreMatching):
     max_dimensions: int = 64
 
     def error(self, eps, x_t, sigma, key):
+        """Returns ‖eps‖² - 2 sigma tr ∇eps of each example, `[B]`."""
         del key
         dimensions = math.prod(x_t.shape[1:])
         if dimensions > self.max_dimensions:

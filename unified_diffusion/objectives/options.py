@@ -1,4 +1,4 @@
-"""Options of what an objective names: checked before anything is trained."""
+"""Checks of the options of weightings and time samplers, made before anything is trained."""
 
 import inspect
 import math
@@ -9,10 +9,10 @@ from unified_diffusion.registry import suggest
 
 
 def check_options(function, options, kind, name, given=0):
-    """Refuses options that `function`, called with `given` arguments and then these by name, would not take.
+    """Refuses options that `function` does not take after its first `given` arguments.
 
     Raises:
-        UserError: an option that it does not have, with the nearest it has, or one that it needs and did not get.
+        UserError: an option that the function does not have, with the nearest ones that it has; or a missing option.
     """
     parameters = list(inspect.signature(function).parameters.values())[given:]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -27,10 +27,10 @@ def check_options(function, options, kind, name, given=0):
 
 
 def check_number(owner, option, value, above=-math.inf):
-    """Refuses a value that is no finite number above `above`.
+    """Refuses a value that is not a finite number above `above`.
 
     Raises:
-        UserError: it is not one.
+        UserError: the value is not such a number.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not above < value < math.inf:
         bound = "" if above == -math.inf else f" above {above:g}"

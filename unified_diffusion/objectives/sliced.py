@@ -1,4 +1,4 @@
-"""Sliced score matching: the trace along random directions."""
+"""Sliced score matching, which estimates the trace along random directions."""
 
 import dataclasses
 import math
@@ -15,18 +15,19 @@ PROJECTIONS = {"rademacher": jax.random.rademacher, "gaussian": jax.random.norma
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sliced(ScoreMatching):
-    """w(t) sigma² (‖s‖² + 2 v·∇s v) along random directions v, s the score at x_t. Song et al. 2019, section 3.1.
+    """The loss w(t) sigma² (‖s‖² + 2 v·∇s v) along random directions v, where s is the score at x_t.
 
-    That is the variance-reduced form, SSM-VR, times 2 sigma²: it has E[(v·s)²] = ‖s‖² in closed form. Without it, SSM
-    is w(t) sigma² ((v·s)² + 2 v·∇s v). Both are `Implicit` in expectation, since E[v vᵀ] = I, for the price of one
-    forward-mode pass a direction. For what that is in turn, see `ScoreMatching`.
+    This is the variance-reduced form SSM-VR of Song et al. 2019, section 3.1, times 2 sigma²: it uses
+    E[(v·s)²] = ‖s‖². Without variance reduction, SSM is w(t) sigma² ((v·s)² + 2 v·∇s v). Since E[v vᵀ] = I, both equal
+    `Implicit` in expectation, and they cost one forward-mode pass for each direction. `ScoreMatching` says how the loss
+    relates to `Denoising`.
 
     Args:
         weighting, weighting_options, normalize, time_sampler, time_sampler_options: as in `WeightedLevels`.
         level, reduction: as in `ScoreMatching`.
         projections: the distribution of v: "rademacher", independent signs, or "gaussian".
-        num_projections: directions an example, over which the mean is taken.
-        variance_reduced: SSM-VR, or SSM.
+        num_projections: directions for each example, over which the mean is taken.
+        variance_reduced: true for SSM-VR, false for SSM.
 
     Raises:
         UserError: an unknown name, or no projections; when called, a level that does not exist.
@@ -43,12 +44,13 @@ class Sliced(ScoreMatching):
             raise UserError(f"num_projections = {self.num_projections}: take at least 1")
 
     def error(self, eps, x_t, sigma, key):
+        """Returns the estimate `[B]` along directions drawn from `key`."""
         draw = lookup(PROJECTIONS, self.projections, "distribution of projections")
         shape = (self.num_projections, len(x_t), math.prod(x_t.shape[1:]))
         return self.along(eps, x_t, sigma, draw(key, shape, x_t.dtype))
 
     def along(self, eps, x_t, sigma, v):
-        """The error `[B]` along given directions v `[M, B, D]`, averaged over them."""
+        """Returns the estimate `[B]` along given directions v `[M, B, D]`, averaged over the M directions."""
         value, products = derivatives(eps, x_t, v)
         squared = value if self.variance_reduced else jnp.sum(v * value, axis=-1, keepdims=True)
         curvature = jnp.sum(v * products, axis=-1)

@@ -1,4 +1,4 @@
-"""Time samplers: which noise levels a batch of examples gets. A new one is a class and a line in `TIME_SAMPLERS`."""
+"""Time samplers draw the noise levels of a batch. A new one is a class and a line in `TIME_SAMPLERS`."""
 
 import abc
 import dataclasses
@@ -19,22 +19,25 @@ from unified_diffusion.registry import lookup
 
 
 class TimeSampler(abc.ABC):
-    """Draws the levels t of a batch's examples, from the perturbation's `times` or, on a continuous one, between them.
+    """A time sampler draws a level t for each example, from the perturbation's `times` or, if continuous, between.
 
     Attributes:
         reweights: whether the weights of `sample` make up for the levels' unequal probabilities, so that the expected
-            loss is that of `uniform`; if not, the probabilities are part of the objective, as a weighting is.
+            loss is that of `uniform`. If not, the probabilities are part of the objective, as a weighting is.
     """
 
     reweights = False
 
     @abc.abstractmethod
     def sample(self, perturbation, key, batch_size, state=None):
-        """(t, weight), each `[batch_size]`: the levels, and what each example's loss is to be multiplied by."""
+        """Returns (t, weight), each `[batch_size]`: the levels, and the factor of each example's loss.
+
+        `state` is the memory; without it, levels are drawn as before the first batch.
+        """
 
     @abc.abstractmethod
     def probabilities(self, perturbation, state=None):
-        """p(t) of the levels `times`: `[num_steps]`, of sum 1.
+        """Returns p(t) of the levels `times`: `[num_steps]`, with sum 1.
 
         Raises:
             UserError: the sampler is not for this many levels.
@@ -42,18 +45,18 @@ class TimeSampler(abc.ABC):
 
     @abc.abstractmethod
     def initial_state(self, perturbation):
-        """What the sampler remembers before training, a pytree of arrays, or None if it remembers nothing."""
+        """Returns the memory before training, a pytree of arrays, or None for a sampler that remembers nothing."""
 
     @abc.abstractmethod
     def update(self, state, t, loss):
-        """The state after a batch at levels t `[B]`, whose losses before the weight of `sample` were `loss` `[B]`."""
+        """Returns the memory after a batch at levels t `[B]` with losses `[B]`, before the weight of `sample`."""
 
 
 class Stateless(TimeSampler):
     """A time sampler that remembers nothing."""
 
     def initial_state(self, perturbation):
-        """None, for a perturbation that the sampler takes."""
+        """Returns None, or raises UserError for a perturbation that the sampler does not take."""
         self.probabilities(perturbation)
 
     def update(self, state, t, loss):
@@ -63,7 +66,10 @@ class Stateless(TimeSampler):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Uniform(Stateless):
-    """t uniform over all levels, independent for each example. Ho et al. 2020, algorithm 1; Song et al. 2021, eq. 7."""
+    """Draws t uniformly from all levels, independently for each example.
+
+    Ho et al. 2020, algorithm 1; Song et al. 2021, eq. 7.
+    """
 
     def sample(self, perturbation, key, batch_size, state=None):
         return perturbation.draw_times(key, batch_size), jnp.ones(batch_size)
@@ -74,10 +80,10 @@ class Uniform(Stateless):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LowDiscrepancy(Stateless):
-    """t at the quantiles u + i / B modulo 1, for one uniform u: each example's t is uniform, and the batch covers all.
+    """Draws t at the quantiles u + i / B modulo 1, for one uniform u and the examples i = 0 … B - 1.
 
-    Any run of levels gets its share of the batch, rounded up or down. Not shuffled, since the examples of a batch come
-    in random order. Kingma et al. 2021 (VDM), appendix I.1.
+    The t of each example is uniform, and any range of levels gets its share of the batch, rounded up or down. The
+    levels are not shuffled, since the examples of a batch come in random order. Kingma et al. 2021 (VDM), appendix I.1.
     """
 
     def sample(self, perturbation, key, batch_size, state=None):
@@ -89,12 +95,12 @@ class LowDiscrepancy(Stateless):
 
 
 class LossHistory(NamedTuple):
-    """The last losses of each level.
+    """The memory of `Importance`: the last losses of each level.
 
     Attributes:
-        losses: `[num_steps, history]` float32, a ring for each level.
-        count: `[num_steps]` int32, how many were ever written.
-        times: `[num_steps]`, the levels' t, rising.
+        losses: `[num_steps, history]` float32, a ring buffer for each level.
+        count: `[num_steps]` int32, the number of losses ever written for each level.
+        times: `[num_steps]`, the t of each level, rising.
     """
 
     losses: jax.Array
@@ -104,13 +110,13 @@ class LossHistory(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Importance(TimeSampler):
-    """p(t) in proportion to sqrt(E[L_t²]), and the loss times 1 / (num_steps p(t)): less variance, the same mean.
+    """Draws t in proportion to sqrt(E[L_t²]), with the weight 1 / (num_steps p(t)): less variance, the same mean.
 
-    The second moment is that of the last `history` losses of a level. Until every level has as many, and for a share
-    `uniform` of the examples after that, t is uniform. Nichol & Dhariwal 2021, eq. 18 and section 3.3.
+    The second moment is that of the last `history` losses of a level. Until every level has that many, t is uniform;
+    after that, a share `uniform` of the draws still is. Nichol & Dhariwal 2021, eq. 18 and section 3.3.
 
     Args:
-        history: losses remembered of a level.
+        history: the number of losses remembered for each level.
         uniform: the share of uniform draws, in (0, 1].
 
     Raises:
@@ -152,8 +158,8 @@ class Importance(TimeSampler):
         earlier, later = jnp.sum(jnp.tril(same, -1), axis=1), jnp.sum(jnp.triu(same, 1), axis=1)
         number = jnp.searchsorted(state.times, t)
         slot = (state.count[number] + earlier) % size
-        # Of more examples at a level than there are slots the last ones stay. The others are sent out of bounds: which
-        # of two writes to a slot would win is not defined.
+        # A batch may hold more examples of a level than there are slots; then the last ones stay. The others are sent
+        # out of bounds, since JAX does not define which of two writes to a slot wins.
         row = jnp.where(later < size, number, levels)
         losses = state.losses.at[row, slot].set(loss.astype(state.losses.dtype), mode="drop")
         return LossHistory(losses, state.count.at[number].add(1), state.times)
@@ -161,10 +167,11 @@ class Importance(TimeSampler):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogNormal(Stateless):
-    """ln(sigma / alpha) normal, at the nearest level of any ladder: part of the objective. Karras et al. 2022, table 1.
+    """Draws ln(sigma / alpha) from a normal distribution and takes the nearest level. Karras et al. 2022, table 1.
 
-    Nearest is meant in ln(sigma / alpha), which is minus half the log-SNR. So levels that lie close together share
-    what a coarser ladder gives to one, and the first and last level get all that is drawn beyond them.
+    The distribution is part of the objective. The distance of levels is measured in ln(sigma / alpha), minus half the
+    log-SNR. Levels that lie close together therefore share the probability that a coarser chain gives to one level, and
+    the first and last level get all draws beyond them.
 
     Args:
         p_mean: mean of ln(sigma / alpha), for data in [-1, 1].
@@ -193,10 +200,10 @@ class LogNormal(Stateless):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table(Stateless):
-    """Each level's probability as given: part of the objective.
+    """Draws each level with a given probability, which is part of the objective.
 
     Args:
-        weights: of the levels in rising order, not negative; they are divided by their sum.
+        weights: one for each level in rising order, not negative; they are divided by their sum.
 
     Raises:
         UserError: a weight that is negative or no number, or no weight above 0.
@@ -226,9 +233,32 @@ class Table(Stateless):
         return np.asarray(self.weights) / math.fsum(self.weights)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneLevel(Stateless):
+    """Gives every example the same level.
+
+    Args:
+        level: its number, from 1 to the perturbation's num_steps; on a chain this is t itself.
+    """
+
+    level: int
+
+    def sample(self, perturbation, key, batch_size, state=None):
+        self._check(perturbation)
+        return jnp.full(batch_size, _times(perturbation)[self.level - 1]), jnp.ones(batch_size)
+
+    def probabilities(self, perturbation, state=None):
+        self._check(perturbation)
+        return (np.arange(1, perturbation.num_steps + 1) == self.level).astype(np.float64)
+
+    def _check(self, perturbation):
+        if not 1 <= self.level <= perturbation.num_steps:
+            raise UserError(f"level = {self.level}: the perturbation's noise levels are 1 to {perturbation.num_steps}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Function(TimeSampler):
-    """One's own function (perturbation, key, batch_size) -> t as a time sampler; its probabilities are not known."""
+    """A user's function (perturbation, key, batch_size) -> t as a time sampler, whose probabilities are not known."""
 
     function: Callable
 
@@ -255,7 +285,7 @@ TIME_SAMPLERS = {
 
 
 def time_sampler(name, **options):
-    """The `TimeSampler` called `name`, with its options.
+    """Returns the `TimeSampler` called `name`, with these options.
 
     Args:
         name: a name in `TIME_SAMPLERS`, "module:attribute", or the thing itself: a `TimeSampler`, a class of them, or a
@@ -281,17 +311,17 @@ def _uniform(perturbation):
 
 
 def _times(perturbation):
-    """The levels as an array that can be indexed while tracing."""
+    """Returns the levels as an array that can be indexed while tracing."""
     times = perturbation.times
     return jnp.asarray(times, jnp.int32 if np.issubdtype(times.dtype, np.integer) else jnp.float32)
 
 
 def _draw(key, p, batch_size):
-    """Levels' places in `times`, of these probabilities, independent of each other."""
+    """Draws places in `times` with probabilities `p`, independently of each other."""
     return jax.random.choice(key, len(p), (batch_size,), p=jnp.asarray(p, jnp.float32))
 
 
 def _midpoints(perturbation):
-    """ln(sigma / alpha) halfway between neighbouring levels: `[num_steps - 1]`, float64."""
+    """Returns ln(sigma / alpha) halfway between neighbouring levels: `[num_steps - 1]`, float64."""
     log_sigma = -perturbation.exact(perturbation.times).log_snr / 2
     return (log_sigma[1:] + log_sigma[:-1]) / 2

@@ -1,6 +1,6 @@
 """The variational bound as an objective, one random term of it at a time.
 
-The rows of DDPM's Table 2, of two predictions and three losses each (Ho et al. 2020), as configs:
+DDPM's Table 2 (Ho et al. 2020) compares two predictions and three losses. Its rows as configs:
 
 | loss | config.objective | config.denoiser |
 |---|---|---|
@@ -11,18 +11,11 @@ The rows of DDPM's Table 2, of two predictions and three losses each (Ho et al. 
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping
-from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from unified_diffusion.denoiser import Denoiser
+from unified_diffusion.objectives.base import Objective
 from unified_diffusion.objectives.denoising import REDUCTIONS
-from unified_diffusion.objectives.time_samplers import TimeSampler, time_sampler
 from unified_diffusion.objectives.weightings import weight
 from unified_diffusion.registry import choose, lookup
 from unified_diffusion.reverse import (
@@ -36,16 +29,17 @@ from unified_diffusion.reverse import (
 
 
 def mean_error(perturbation, t):
-    """A weighting: the squared error of the posterior mean, DDPM's unweighted loss of a network that predicts it.
+    """Returns the weight of the posterior mean's squared error, DDPM's loss for a network that predicts the mean.
 
-    w = a² sigma_t² / alpha_t², with a the mean's x0 coefficient; `vlb` is this over 2 var. Ho et al. 2020, eq. 8.
+    w = a² sigma_t² / alpha_t², where a is the coefficient of x0 in the mean. The weighting `vlb` is this divided by
+    2 var. Ho et al. 2020, eq. 8.
     """
     signal, _ = perturbation.posterior_coefficients(perturbation.below(t), t)
     return (signal * perturbation.sigma(t) / perturbation.alpha(t)) ** 2
 
 
 def bound_term(perturbation, prediction, x0, t, variance, discretized=True):
-    """L_{t-1} of each dimension, or at the first level the decoder's L_0, in nats, shaped like x0; t `[B]`."""
+    """Returns L_{t-1} of each dimension in nats, or the decoder's L_0 at the first level, shaped like x0; t `[B]`."""
     below, second = perturbation.below(t), second_step([*perturbation.times[::-1], 0])
     log_variance = reverse_log_variance(perturbation, prediction, below, t, variance, second)
     inner = divergence(perturbation, prediction, x0, below, t, log_variance, second)
@@ -54,18 +48,19 @@ def bound_term(perturbation, prediction, x0, t, variance, discretized=True):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Variational:
-    """T L_{t-1} at a random level t of each example: unbiased for the bound without its L_T, which trains nothing.
+class Variational(Objective):
+    """The loss T L_{t-1} at a random level t of each example.
 
-    Unbiased, that is, with a time sampler that is uniform or re-weights: "uniform", "low_discrepancy" or "importance".
-    For a fixed variance it is `Denoising(weighting="vlb")` times T, but for a constant of t and the decoder at t = 1.
-    Ho et al. 2020, eq. 5; the L_vlb of Nichol & Dhariwal 2021.
+    Its expectation is the variational bound without the prior's term L_T, which trains nothing. This holds for a time
+    sampler that is uniform or re-weights: "uniform", "low_discrepancy" or "importance". For a fixed variance the loss
+    is T times `Denoising(weighting="vlb")`, except for a constant of t and for the decoder at the first level.
+    Ho et al. 2020, eq. 5; the L_vlb of Nichol & Dhariwal 2021, eq. 4.
 
     Args:
-        variance: of the reverse step, "large", "small" or "learned", which takes a denoiser of learned variance.
+        variance: of the reverse step: "large", "small", or "learned" for a denoiser of learned variance.
         reduction: "mean", nats per dimension, or "sum", nats per example.
-        discretized: the decoder gives the probability of a grey level of 256; if not, a density, for points.
-        time_sampler, time_sampler_options: as in `WeightedLevels`; the authors of L_vlb take "importance".
+        discretized: the decoder gives the probability of one of 256 grey levels; false gives a density, for points.
+        time_sampler, time_sampler_options: as in `Objective`; the authors of L_vlb take "importance".
 
     Raises:
         UserError: an unknown name or option; when called, a denoiser of fixed variance where a learned one is wanted.
@@ -74,34 +69,14 @@ class Variational:
     variance: str = "large"
     reduction: str = "mean"
     discretized: bool = True
-    time_sampler: str | TimeSampler | Callable = "uniform"
-    time_sampler_options: Mapping = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
+        super().__post_init__()
         choose(self.variance, VARIANCES, "variance")
         lookup(REDUCTIONS, self.reduction, "reduction")
-        _ = self._time_sampler  # made here, so that mistakes show at once
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        x0: Float[Array | np.ndarray, " b *d"],
-        key: PRNGKeyArray,
-        label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
-        state: Any = None,
-    ) -> tuple[Float[Array, " b"], dict[str, Array]]:
-        """(loss `[B]`, metrics), at levels and with noise drawn from `key`; `state` is the time sampler's memory.
-
-        metrics hold t, the term without its T, and "loss", that of `at`; the loss returned is it times the time
-        sampler's weight.
-        """
-        time_key, noise_key = jax.random.split(key)
-        t, importance = self._time_sampler.sample(denoiser.perturbation, time_key, len(x0), state)
-        loss, metrics = self.at(denoiser, x0, t, jax.random.normal(noise_key, x0.shape), label)
-        return importance * loss, metrics | {"loss": loss}
-
-    def at(self, denoiser, x0, t, noise, label=None):
-        """(loss `[B]`, metrics) at given levels t `[B]` and noise."""
+    def at(self, denoiser, x0, t, noise, label=None, key=None, reference=None):
+        """Returns (loss `[B]`, metrics) at given levels and noise; the metric "error" is the term without its T."""
         check_variance(denoiser, self.variance, "objective variational")
         process = denoiser.perturbation
         prediction = denoiser(process.perturb(x0, t, noise), t, label)
@@ -110,18 +85,6 @@ class Variational:
         return process.num_steps * term, {"t": t, "error": term}
 
     def weight(self, perturbation, t):
-        """T times the weighting `vlb`; for a learned variance, which is no function of t, that of the large one."""
+        """Returns T times the weighting `vlb`; for a learned variance, which depends on x_t, that of the large one."""
         variance = "large" if self.variance == "learned" else self.variance
         return perturbation.num_steps * weight("vlb", perturbation, t, variance=variance)
-
-    def initial_state(self, perturbation):
-        """What the time sampler remembers before training, or None."""
-        return self._time_sampler.initial_state(perturbation)
-
-    def update(self, state, metrics):
-        """What it remembers after a batch of these metrics."""
-        return self._time_sampler.update(state, metrics["t"], metrics["loss"])
-
-    @functools.cached_property
-    def _time_sampler(self):
-        return time_sampler(self.time_sampler, **self.time_sampler_options)

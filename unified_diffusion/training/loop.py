@@ -28,8 +28,8 @@ class Training:
         ema_decay: of the parameters' average; 0 for none.
         flip: mirror half of the images.
         dequantize: add uniform noise of one grey level to the images.
-        label_dropout: how often a label is left out, so that a conditional network learns to do without, too: what
-            classifier-free guidance needs. 0.1 to 0.2 are usual; 0 for never.
+        label_dropout: how often a label is left out, so that a conditional network also learns to do without labels,
+            as classifier-free guidance requires. 0.1 to 0.2 are usual; 0 for never.
         log_every: steps between two lines of metrics.
         checkpoint_every: steps between two checkpoints.
         keep_checkpoints: how many of the newest checkpoints stay.
@@ -69,13 +69,13 @@ class Training:
 
 
 def train(model, params, objective, optimizer, dataset, settings, workdir, seed, draw_samples=None):
-    """Trains to `settings.steps`, from the newest checkpoint in `workdir` if there is one.
+    """Trains to `settings.steps`, starting from the newest checkpoint in `workdir` if there is one.
 
     The same seed, data, settings and number of devices give the same bits, interrupted or not.
 
     Args:
         model: the `Model`, and `params` its initial parameters.
-        objective: (denoiser, x0, key, label) -> (loss per example, metrics); what it remembers is in the state.
+        objective: an `Objective`, or any callable (denoiser, x0, key, label) -> (loss per example, metrics).
         optimizer: an `Optimizer`.
         dataset: a `Dataset` or `StreamedDataset`.
         settings: a `Training`.
@@ -102,7 +102,8 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
         dequantized=settings.dequantize,
         label_dropout=settings.label_dropout,
     )
-    # Said of the state, since what an objective remembers is made of a batch, and might stay split over the devices.
+    # The memory of an objective is computed from a batch, which is split over the devices. Without this, the memory
+    # might stay split, too.
     options = {"donate_argnums": 0, "out_shardings": (replicated(mesh), None)}
     train_one = jax.jit(train_step, **options)
     train_many = jax.jit(scan_steps(train_step), **options)

@@ -1,4 +1,4 @@
-"""The train step: one batch, from uint8 to new parameters."""
+"""The train step takes one batch from uint8 to new parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -6,26 +6,27 @@ import optax
 
 from unified_diffusion.data.scaling import dequantize, to_model
 from unified_diffusion.keys import fold_name
+from unified_diffusion.objectives import as_objective
 from unified_diffusion.training.state import TrainState
 
 
 def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantized=False, label_dropout=0.0):
-    """The pure function (state, batch, key) -> (state, metrics), to be put under `jax.jit`.
+    """Returns the pure function (state, batch, key) -> (state, metrics), to be put under `jax.jit`.
 
     Args:
         model: the `Model` that turns parameters into a denoiser.
-        objective: (denoiser, x0, key, label) -> (loss per example, metrics). One that remembers something, in
-            `state.objective`, is given it as `state=`, and `objective.update(state, metrics)` renews it.
+        objective: an `Objective`, or any callable (denoiser, x0, key, label) -> (loss per example, metrics).
         optimizer: an optax transformation.
-        ema_decay: of the parameters' exponential moving average, at its start min(decay, (1 + n) / (10 + n)), so that a
-            short run's average forgets where it began; 0 keeps the parameters themselves.
+        ema_decay: decay of the parameters' exponential moving average. In step n it is min(decay, (1 + n) / (10 + n)),
+            so that the average of a short run forgets its start; 0 keeps the parameters themselves.
         dequantized: add uniform noise of one grey level to uint8 data, as NCSN does.
         label_dropout: how often a label becomes `num_classes`, which the network reads as none. Ho & Salimans 2022,
             algorithm 1.
 
-    The returned metrics are scalars: the loss (the batch's mean), the gradient's norm before clipping, and the means of
-    those of the objective's metrics that its attribute `logged` names.
+    The returned metrics are scalars: the mean loss of the batch, the norm of the gradient before clipping, and the
+    means of the metrics that `objective.logged` names.
     """
+    objective = as_objective(objective)
 
     def train_step(state, batch, key):
         step_key = jax.random.fold_in(key, state.step)
@@ -36,11 +37,12 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
             dropped = jax.random.bernoulli(fold_name(step_key, "label dropout"), label_dropout, label.shape)
             label = jnp.where(dropped, model.denoiser(state.params).no_label, label)
         remembers = state.objective is not None
-        memory = {"state": state.objective} if remembers else {}
 
         def mean_loss(params):
-            loss, metrics = objective(model.denoiser(params, dropout_key), x0, loss_key, label, **memory)
-            logged = {name: jnp.mean(metrics[name]) for name in getattr(objective, "logged", ())}
+            denoiser = model.denoiser(params, dropout_key)
+            given = memory_and_reference(objective, state.objective, model, state.ema)
+            loss, metrics = objective(denoiser, x0, loss_key, label, **given)
+            logged = {name: jnp.mean(metrics[name]) for name in objective.logged}
             return jnp.mean(loss), (metrics if remembers else None, logged)
 
         (loss, (metrics, logged)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
@@ -55,8 +57,20 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
     return train_step
 
 
+def memory_and_reference(objective, memory, model, ema):
+    """Returns the arguments of a call that only some objectives take, by name.
+
+    An objective with a memory gets it as `state`. One that sets `needs_reference` gets the denoiser with the averaged
+    parameters `ema` as `reference`, without dropout; no gradient flows into it.
+    """
+    given = {} if memory is None else {"state": memory}
+    if objective.needs_reference:
+        given["reference"] = model.denoiser(jax.lax.stop_gradient(ema))
+    return given
+
+
 def scan_steps(train_step):
-    """(state, batches, key) -> (state, metrics): one step for each of the batches stacked along a new first axis.
+    """Returns (state, batches, key) -> (state, metrics): one step for each of the batches along a new first axis.
 
     One dispatch for several steps keeps an accelerator busy. Not for XLA:CPU, which runs the gradient of a
     convolution's weights some 80 times slower inside a loop than outside (jax issue 12868).

@@ -55,7 +55,8 @@ class Centred(Sampler):
     def step(self, denoiser, x_t, row, key):
         del key
         x0, eps, *_ = denoiser(x_t, row.t)
-        return denoiser.perturbation.perturb(x0 + row.weight * (np.array(self.mean) - x0), row.s, eps)
+        x0 = (1 - row.weight) * x0 + row.weight * np.array(self.mean)
+        return denoiser.perturbation.perturb(x0, row.s, eps)
 
     def num_evaluations(self, perturbation):
         return self.num_steps

@@ -4,7 +4,6 @@ python -m experiments.benchmark [--config=NAME.py] [--batch_size=8,64] [--json=F
 """
 
 import argparse
-import dataclasses
 import json
 import platform
 import resource
@@ -174,19 +173,18 @@ def measure_sampling(experiment, batch, mesh, steps, rounds):
 
 
 def shortened(sampler, steps):
-    """The sampler with this many steps; annealed Langevin dynamics, at one level.
+    """The sampler with this many steps; annealed Langevin dynamics takes them at one level.
 
     Raises:
-        UserError: its evaluations are not fixed, or it has to be fitted first.
+        UserError: a sampler whose number of evaluations is not fixed, or one that must be fitted first.
     """
     name = type(sampler).__name__
     if sampler.adaptive:
         raise UserError(f"{name} takes as many network evaluations as it needs: time one that takes a fixed number")
-    if hasattr(sampler, "fitted"):
+    short = sampler.with_steps(steps)
+    if short.needs_data:
         raise UserError(f"{name} has to be fitted to a trained network first: time another, such as ancestral")
-    if hasattr(sampler, "num_steps"):
-        return dataclasses.replace(sampler, num_steps=steps)
-    return dataclasses.replace(sampler, num_levels=1, steps_per_level=steps)
+    return short
 
 
 def count_flops(function, *arguments):

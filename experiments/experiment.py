@@ -64,11 +64,6 @@ class Experiment:
         """The perturbation whose noise ladder the sampler runs on."""
         return self.model.perturbation if self.under is None else self.under
 
-    @property
-    def fitting_evaluations(self):
-        """Network evaluations for each training example that the sampler is fitted on first; 0 if it is not."""
-        return self.sampler.fitting_evaluations(self.sampled_under) if hasattr(self.sampler, "fitted") else 0
-
     def unguided(self, denoiser):
         """A denoiser of this experiment, read under that perturbation."""
         return denoiser if self.under is None else denoiser.under(self.under)
@@ -274,7 +269,7 @@ def _rehearse(experiment, batch_size=2):
     x = jax.ShapeDtypeStruct((batch_size, *experiment.shape), jnp.float32)
     labelled = model.conditional or experiment.classifier is not None
     label = jax.ShapeDtypeStruct((batch_size,), jnp.int32) if labelled else None
-    row = [column[0] for column in sampler.rows(experiment.sampled_under)]
+    row = jax.tree.map(lambda column: column[0], sampler.rows(experiment.sampled_under))
 
     def loss(params, key, x, label, state):
         own, denoiser = label if model.conditional else None, model.denoiser(params, key)
@@ -285,10 +280,9 @@ def _rehearse(experiment, batch_size=2):
     def step(params, keys, x, label):
         denoiser = experiment.for_sampling(model.denoiser(params)).given(label)
         denoiser = denoiser.under(sampler.process(denoiser.perturbation))
-        if experiment.fitting_evaluations:  # it cannot take a step before it is fitted
-            return denoiser(x, row[1])
-        state = (x, sampler.history(x)) if hasattr(sampler, "history") else x
-        return sampler.step(denoiser, state, *row, keys)
+        if sampler.needs_data:  # it cannot take a step before it is prepared
+            return denoiser(x, row.t)
+        return sampler.advance(denoiser, x, sampler.memory(x), row, keys)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch_size))

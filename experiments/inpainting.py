@@ -6,13 +6,13 @@ import json
 import jax
 import numpy as np
 
-from experiments.sampling import control, described, fitted
+from experiments.sampling import control, described, prepared
 from experiments.workdir import keep_previous, write_json
 from unified_diffusion import data
 from unified_diffusion.errors import UserError
 from unified_diffusion.guidance import num_evaluations
 from unified_diffusion.keys import named_key
-from unified_diffusion.samplers import Conditioned
+from unified_diffusion.samplers import Conditioned, generate
 from unified_diffusion.visualization import image_grid, save_png
 
 
@@ -22,7 +22,7 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
     The rows are the image, what is known of it (the rest is mid-grey, or has no colour), and
     `sampling.completions` completions. Where a class can be asked for they are of the image's own, or of
     `sampling.label`. A picture that is there already and was made in the same way stays; another is kept under another
-    name. The training data are for a sampler that has to be fitted.
+    name. The training data are for a sampler that needs data.
 
     Raises:
         UserError: data that are no images, no colours to find, too few images, or a sampler that cannot be conditioned.
@@ -59,15 +59,20 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
     )
     batch = dataset.gather(chosen[: sampling.masked_images])
     images = np.asarray(data.to_model(batch["x0"]))
-    sampler = fitted(experiment, denoiser, train_data)
+    sampler = prepared(experiment, denoiser, train_data)
     sampler = Conditioned(sampler, images, mask, basis=basis, resamplings=sampling.resamplings)
     known = sampler.from_basis(np.where(mask, sampler.to_basis(images), 0))
     label = experiment.labels(len(images))
     if label is not None and sampling.label is None:
         label = batch["label"]
     keys = jax.random.split(named_key(sampling.seed, "inpainting"), sampling.completions)
-    rows = [images, known, *(sampler(guided, key, images.shape, label) for key in keys)]
-    picture = image_grid(np.asarray(data.to_uint8(np.concatenate(rows))), columns=len(images))
+    # The completions of all images are one batch, since the sampler knows one observation for each sample of a batch.
+    number = np.arange(len(images))
+    keys = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, number))(keys).ravel()
+    labels = None if label is None else np.tile(label, sampling.completions)
+    completions = generate(sampler, guided, keys, len(keys), experiment.shape, batch_size=len(images), labels=labels)
+    rows = np.concatenate([images, known, completions])
+    picture = image_grid(np.asarray(data.to_uint8(rows)), columns=len(images))
     keep_previous(png, about)
     save_png(picture, png)
     write_json(about, how)

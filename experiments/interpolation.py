@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from experiments.workdir import keep_previous, write_json
-from unified_diffusion import data, latents
+from unified_diffusion import data, inversion
 from unified_diffusion.errors import UserError
 from unified_diffusion.keys import named_key
 from unified_diffusion.visualization import image_grid, save_png
@@ -31,7 +31,7 @@ def write_interpolation(experiment, denoiser, step, dataset, workdir):
     how = {"num_steps": sampling.inversion_steps, "spacing": "uniform", "clip_x0": True}
     ends = [np.asarray(data.to_model(end["x0"])) for end in (first, second)]
     label = first["label"] if conditional else None
-    way = np.asarray(latents.interpolate(denoiser, *ends, sampling.pair_images, label, **how))
+    way = np.asarray(inversion.interpolate(denoiser, *ends, sampling.pair_images, label, **how))
     error = 127.5 * float(np.mean(np.abs(way[:, [0, -1]] - np.stack(ends, axis=1))))
     rows = np.concatenate([ends[0][:, None], way, ends[1][:, None]], axis=1)
     picture = image_grid(data.to_uint8(rows.reshape(-1, *experiment.shape)), columns=rows.shape[1])

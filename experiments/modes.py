@@ -11,7 +11,7 @@ from experiments.experiment import create, data_facts, exact_mixture, load_data
 from experiments.inpainting import write_inpainting
 from experiments.interpolation import write_interpolation
 from experiments.restore import newest
-from experiments.sampling import draw, fitted, picture, write_samples
+from experiments.sampling import draw, picture, prepared, write_samples
 from experiments.workdir import (
     AFTER_TRAINING,
     claim,
@@ -67,7 +67,7 @@ def sample(config, workdir):
     """Draws samples from a run's newest checkpoint."""
     experiment, state = _restore(config, workdir)
     _refuse_classifier(experiment, workdir)
-    needed = len(experiment.shape) == 1 or experiment.fitting_evaluations
+    needed = len(experiment.shape) == 1 or experiment.sampler.needs_data
     _sample(experiment, state, workdir, load_data(config) if needed else None)
     return 0
 
@@ -95,7 +95,7 @@ def inpaint(config, workdir):
     """Completes test images from a part of them, with a run's newest checkpoint."""
     experiment, state = _restore(config, workdir)
     _refuse_classifier(experiment, workdir)
-    train_data, test = load_data(config) if experiment.fitting_evaluations else None, load_data(config, "test")
+    train_data, test = load_data(config) if experiment.sampler.needs_data else None, load_data(config, "test")
     write_inpainting(experiment, _denoiser(experiment, state), int(state.step), test, workdir, train_data)
     return 0
 
@@ -113,7 +113,7 @@ def _train(experiment, workdir, dataset):
 
     def draw_samples(denoiser, step, progress):
         number = 64 if len(experiment.shape) == 3 else 1000
-        sampler = fitted(experiment, denoiser, dataset, number)
+        sampler = prepared(experiment, denoiser, dataset, number)
         samples, labels = draw(experiment, denoiser, number, sampler, progress)
         image = picture(samples, _reference(dataset), labels)
         (workdir / "samples").mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ def draw(experiment, denoiser, number, sampler, progress=None, evaluations=None)
     """(samples `[number, ...]`, labels or None): uint8 images, or float32 points.
 
     The denoiser is given as it was trained, and read under the experiment's `under`; the sampler is the experiment's,
-    as `fitted` gives it. `evaluations` is a list that gets what it took for each sample.
+    as `prepared` returns it. `evaluations` is a list that gets what it took for each sample.
     """
     sampling, mesh = experiment.sampling, data_mesh()
     labels = experiment.labels(number)
@@ -40,23 +40,20 @@ def draw(experiment, denoiser, number, sampler, progress=None, evaluations=None)
     return (to_uint8(samples) if len(experiment.shape) == 3 else samples), labels
 
 
-def fitted(experiment, denoiser, dataset, limit=None):
-    """The experiment's sampler, fitted to the denoiser, unguided, if it has to be.
+def prepared(experiment, denoiser, dataset, limit=None):
+    """The experiment's sampler, prepared for the denoiser without its guidance.
 
-    That takes `sampling.fitting_examples` of the training data, `limit` at most: always the same ones of a seed.
+    A sampler that needs data gets `sampling.fitting_examples` of the training data, `limit` at most: always the same
+    ones for a seed.
     """
-    if not experiment.fitting_evaluations:
-        return experiment.sampler
-    sampling, key = experiment.sampling, named_key(experiment.sampling.seed, "fitting")
-    number = min(sampling.fitting_examples, len(dataset), limit or len(dataset))
-    batch = dataset.gather(np.asarray(jax.random.permutation(key, len(dataset)))[:number])
-    return experiment.sampler.fitted(
-        experiment.unguided(denoiser),
-        np.asarray(to_model(batch["x0"])),
-        jax.random.fold_in(key, 1),
-        batch["label"] if experiment.model.conditional else None,
-        sampling.batch_size,
-    )
+    sampling, sampler, key = experiment.sampling, experiment.sampler, named_key(experiment.sampling.seed, "fitting")
+    x0, label = None, None
+    if sampler.needs_data:
+        number = min(sampling.fitting_examples, len(dataset), limit or len(dataset))
+        batch = dataset.gather(np.asarray(jax.random.permutation(key, len(dataset)))[:number])
+        x0, label = np.asarray(to_model(batch["x0"])), batch["label"] if experiment.model.conditional else None
+    denoiser = experiment.unguided(denoiser)
+    return sampler.prepare(denoiser, x0, jax.random.fold_in(key, 1), label, sampling.batch_size)
 
 
 def picture(samples, reference=None, labels=None):
@@ -71,16 +68,18 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     """Writes samples.npz (`arr_0`, and `labels` where conditional), samples.png and samples.json, which tells how.
 
     Samples that are there already and were made in the same way stay; others are kept under another name. The training
-    data are asked for only by a sampler that has to be fitted; samples.json then has "fitting": how many of them, and
-    the network evaluations that this took in all, beside the "num_evaluations" of each sample; and "fitted": what came
-    of it. Of an adaptive sampler "num_evaluations" is the most that a sample may take, and "measured_evaluations" what
-    they took. With `sampling.frames` there are strips.png and sampling.gif, too, of the samples on their way.
+    data are used only by a sampler that needs data; samples.json then has "fitting": how many of them, and the network
+    evaluations that this took in all, beside the "num_evaluations" of each sample. "fitted" has the settings that the
+    preparation changed. For an adaptive sampler "num_evaluations" is the most that a sample may take, and
+    "measured_evaluations" what the samples took. With `sampling.frames`, strips.png and sampling.gif show the samples
+    on their way.
     """
     sampling = experiment.sampling
     fitting = None
-    if experiment.fitting_evaluations:
+    if experiment.sampler.needs_data:
         examples = min(sampling.fitting_examples, len(dataset))
-        fitting = {"examples": examples, "evaluations": examples * experiment.fitting_evaluations}
+        each = experiment.sampler.preparation_evaluations(experiment.sampled_under)
+        fitting = {"examples": examples, "evaluations": examples * each}
     how = {
         "step": step,
         "sampler": type(experiment.sampler).__name__,
@@ -102,9 +101,9 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
         print(f"{archive} is there already, made in the same way")
         return
     if fitting:
-        cost = f"{experiment.fitting_evaluations:,} network evaluations each"
-        print(f"fitting the sampler to {fitting['examples']:,} training examples, {cost}", flush=True)
-    sampler = fitted(experiment, denoiser, dataset)
+        cost = f"{each:,} network evaluations each"
+        print(f"fitting the sampler to {examples:,} training examples, {cost}", flush=True)
+    sampler = prepared(experiment, denoiser, dataset)
     most = "at most " if sampler.adaptive else ""
     cost = f"{most}{how['num_evaluations']:,} network evaluations each"
     print(f"drawing {sampling.num_images:,} samples, {cost}", flush=True)
@@ -117,7 +116,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     if sampling.frames:
         write_trajectory(experiment, denoiser, sampler, strips, gif)
     came_of_it, said = {}, f", {strips} and {gif}" if sampling.frames else ""
-    if fitting:
+    if sampler is not experiment.sampler:
         came_of_it["fitted"] = _changes(experiment.sampler, sampler)
     if sampler.adaptive:
         # Guidance doubles each of the calls.
@@ -152,10 +151,10 @@ def described(perturbation):
     return {"name": type(perturbation).__name__, **fields, **arrays}
 
 
-def _changes(sampler, fitted):
-    """{field: value} of what fitting gave it."""
+def _changes(sampler, ready):
+    """{field: value} of the settings that the preparation changed."""
     before = dataclasses.asdict(sampler)
-    return {name: value for name, value in dataclasses.asdict(fitted).items() if value != before[name]}
+    return {name: value for name, value in dataclasses.asdict(ready).items() if value != before[name]}
 
 
 def _same(about, how):

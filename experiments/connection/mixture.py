@@ -14,6 +14,7 @@ from unified_diffusion.evaluation import fisher_divergence
 from unified_diffusion.keys import named_key
 from unified_diffusion.perturbations import NCSN
 from unified_diffusion.samplers import Ancestral, AnnealedLangevin
+from unified_diffusion.samplers.langevin import LangevinRow
 from unified_diffusion.visualization.figures import plot_clouds, plot_fields
 
 TITLE = "Two modes of unequal weight"
@@ -129,7 +130,8 @@ def plain(denoiser, key, count, steps):
 
     def body(x, number):
         keys = jax.random.split(jax.random.fold_in(key, number), count)
-        return LANGEVIN.step(denoiser, x, 1, 1, size, jnp.sqrt(2 * size), keys), None
+        row = LangevinRow(s=1, t=1, size=size, noise=jnp.sqrt(2 * size))
+        return LANGEVIN.step(denoiser, x, row, keys), None
 
     return jax.lax.scan(body, start(key, count), jnp.arange(1, steps + 1))[0]
 

@@ -7,8 +7,9 @@ import numpy as np
 from experiments.connection.page import Section, cell, figure, formula, table, text
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.perturbations import DDPM, NCSN
-from unified_diffusion.samplers import Ancestral, AnnealedLangevin
+from unified_diffusion.samplers import Ancestral, AnnealedLangevin, Row
 from unified_diffusion.samplers.base import noise_like
+from unified_diffusion.samplers.langevin import LangevinRow
 from unified_diffusion.visualization.figures import Curve, plot_panels
 
 TITLE = "An ancestral step beside a Langevin step"
@@ -99,12 +100,12 @@ def coefficients(process, step_size):
 
         def ancestral(score, variance):
             step = Ancestral(variance=variance, clip_x0=False).step
-            return step(constant(process, score), x, t - 1, t, keys) / process.alpha(t - 1)
+            return step(constant(process, score), x, Row(t - 1, t), keys) / process.alpha(t - 1)
 
         def langevin(score, size):
             # From level t to level t, so without the rescaling that goes to the next.
             step = AnnealedLangevin(step_size=step_size).step
-            return step(constant(process, score), x, t, t, size, jnp.sqrt(2 * size), keys) / alpha
+            return step(constant(process, score), x, LangevinRow(t, t, size, jnp.sqrt(2 * size)), keys) / alpha
 
         size = jnp.float32(step_size)
         drift = (ancestral(1.0, "small") - ancestral(0.0, "small")) / alpha

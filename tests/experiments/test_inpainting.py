@@ -51,7 +51,7 @@ def inpaint(workdir, shape=(4, 4, 3), sampler=SAMPLER, conditional=False, **sett
         sampled_under=process,
         for_sampling=lambda denoiser: denoiser,
         labels=lambda number: np.zeros(number, np.int32) if conditional else None,
-        fitting_evaluations=0,
+        unguided=lambda denoiser: denoiser,
         classifier=None,
         sampling=Sampling(**{"masked_images": 3, "completions": 2, **settings}),
     )

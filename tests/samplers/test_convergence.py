@@ -48,15 +48,15 @@ def distances(sampler, process, expected, all_steps, parts=PARTS, **settings):
     process = sampler().process(process)
     denoiser = GaussianMixture(*(jnp.asarray(part, jnp.float32) for part in parts)).denoiser(process)
     keys = jax.random.split(jax.random.key(1), SHAPE[0])
-    step = jax.jit(sampler().step)
+    step = jax.jit(sampler().advance)
     found = []
     for num_steps in all_steps:
         taken = sampler(num_steps=num_steps)
         x = jnp.asarray(prior(process))
-        state = (x, taken.history(x)) if hasattr(taken, "history") else x
-        for row in zip(*taken.rows(process), strict=True):
-            state = step(denoiser, state, *row, keys)
-        x = state[0] if isinstance(state, tuple) else state
+        memory, rows = taken.memory(x), taken.rows(process)
+        for number in range(len(rows.s)):
+            row = jax.tree.map(lambda column, number=number: column[number], rows)
+            x, memory = step(denoiser, x, memory, row, keys)
         found.append(np.sqrt(np.mean((np.asarray(x, np.float64) - expected) ** 2)))
     return np.array(found)
 

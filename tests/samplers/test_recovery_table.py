@@ -139,8 +139,8 @@ def run(row, name):
     """(mean evaluations of a sample, errors in the plane, errors in 64 dimensions)."""
     perturbation, sampler = PERTURBATIONS[name], ROWS[row].sampler()
     denoiser = Denoiser(Exact(perturbation), perturbation, "x0")
-    if hasattr(sampler, "fitted"):
-        sampler = sampler.fitted(denoiser, draw(jax.random.fold_in(KEY, 1), 2000), KEY, batch_size=2000)
+    data = draw(jax.random.fold_in(KEY, 1), 2000) if sampler.needs_data else None
+    sampler = sampler.prepare(denoiser, data, KEY, batch_size=2000)
     x, evaluations = sampler.run(denoiser, KEY, (SAMPLES, 2 * POINTS + 64))
     parts = split(np.asarray(x, np.float64))
     return round(np.mean(evaluations)), *(errors(*pair) for pair in zip((PLANE, WIDE), parts, strict=True))

@@ -98,13 +98,21 @@ def test_noise_is_fresh_in_every_step_and_not_the_priors():
     drawn = []
 
     class Recording(AnnealedLangevin):
-        def step(self, denoiser, x, s, t, size, noise, key):
+        def step(self, denoiser, x_t, row, key):
             drawn.append(jax.random.key_data(key))
-            return super().step(denoiser, x, s, t, size, noise, key)
+            return super().step(denoiser, x_t, row, key)
 
     with jax.disable_jit():
         Recording(steps_per_level=2, denoise=False)(Denoiser(lambda x, *_, **__: x, process), jax.random.key(0), (2, 1))
     assert len({tuple(key) for step in drawn for key in np.asarray(step).tolist()}) == 6 * 2
+
+
+def test_each_sample_may_bring_its_own_key():
+    denoiser = MIXTURE.denoiser(PROCESSES[0])
+    sampler = Ancestral(num_steps=3)
+    keys = jax.random.split(jax.random.key(1), 5)
+    together = generate(sampler, denoiser, keys, 5, SHAPE, batch_size=2)
+    np.testing.assert_allclose(together, sampler(denoiser, keys, (5, *SHAPE)), atol=2e-6)
 
 
 @pytest.mark.parametrize("num_steps", [1, 7, 101, 1000])

@@ -9,8 +9,9 @@ from reference import PROCESSES, ancestral_moments, langevin_moments
 from unified_diffusion import Denoiser, UserError
 from unified_diffusion.analytic import GaussianMixture
 from unified_diffusion.perturbations import DDPM, NCSN
-from unified_diffusion.samplers import Ancestral, AnnealedLangevin
+from unified_diffusion.samplers import Ancestral, AnnealedLangevin, Row
 from unified_diffusion.samplers.base import noise_like
+from unified_diffusion.samplers.langevin import LangevinRow
 
 MEAN, STD = 0.4, 0.3
 GAUSSIAN = GaussianMixture(jnp.ones(1), jnp.full((1, 1), MEAN), jnp.full((1,), STD))
@@ -39,7 +40,7 @@ def test_ancestral_moments_after_every_step_on_a_gaussian(name, num_steps, varia
     schedule = zip(*sampler.schedule(process), ancestral_moments(chain, times, variance, MEAN, STD), strict=True)
     step = jax.jit(sampler.step)
     for number, (s, t, (mean, var)) in enumerate(schedule):
-        x = step(denoiser, x, s, t, keys(count, number))
+        x = step(denoiser, x, Row(s, t), keys(count, number))
         assert abs(float(x.mean()) - mean) < 4.5 * np.sqrt(var / count) + 1e-6
         assert abs(float(x.var()) / var - 1) < 4.5 * np.sqrt(2 / count)
 
@@ -55,7 +56,7 @@ def test_one_ancestral_step_is_the_algorithm(name, s, t, variance):
     z = np.asarray(noise_like(keys(8), jnp.zeros((8, 1))), np.float64)
     exact = a * x0_hat(x_t, alpha, variances) + b * x_t + np.sqrt(var) * z
     sampler = Ancestral(variance=variance, clip_x0=False)
-    x_s = sampler.step(GAUSSIAN.denoiser(process), jnp.asarray(x_t, jnp.float32), s, t, keys(8))
+    x_s = sampler.step(GAUSSIAN.denoiser(process), jnp.asarray(x_t, jnp.float32), Row(s, t), keys(8))
     np.testing.assert_allclose(x_s, exact, atol=5e-6)
 
 
@@ -75,9 +76,10 @@ def test_clipping_keeps_x0_in_range_in_every_step():
     np.testing.assert_array_equal(unclipped, [[5.0, -5.0]])
     x_t = jnp.ones((1, 2))
     a, b = DDPM(6).posterior_coefficients(3, 4)
-    mean = Ancestral().step(denoiser, x_t, 3, 4, keys(1)) - Ancestral().step(denoiser, 0 * x_t, 3, 4, keys(1))
+    mean = Ancestral().step(denoiser, x_t, Row(3, 4), keys(1)) - Ancestral().step(denoiser, 0 * x_t, Row(3, 4), keys(1))
     np.testing.assert_allclose(mean, b * x_t, atol=1e-6)  # the same x0 in both: only x_t's part is left
-    jump = Ancestral(clip_x0=False).step(denoiser, x_t, 3, 4, keys(1)) - Ancestral().step(denoiser, x_t, 3, 4, keys(1))
+    unclipped = Ancestral(clip_x0=False).step(denoiser, x_t, Row(3, 4), keys(1))
+    jump = unclipped - Ancestral().step(denoiser, x_t, Row(3, 4), keys(1))
     np.testing.assert_allclose(jump, a * np.array([[4.0, -4.0]]), atol=1e-5)
 
 
@@ -89,15 +91,15 @@ def test_one_langevin_step_has_the_whole_score_and_the_root_of_two(process):
     z = np.asarray(noise_like(keys(8), jnp.zeros((8, 1))), np.float64)
     denoiser = Denoiser(lambda x, *_, **__: 2 * x + 1, process, "score")
     alphas, sigmas = process.levels.alphas, process.levels.sigmas
-    rows = list(zip(*sampler.schedule(process), strict=True))
+    rows = [LangevinRow(*row) for row in zip(*sampler.schedule(process), strict=True)]
     for number in (0, 1, 5, len(rows) - 2):
         s, t, size, noise = rows[number]
         a = 0.3 * sigmas[t] ** 2
         exact = alphas[s] / alphas[t] * (x + a * (2 * x + 1) + np.sqrt(2 * a) * z)
-        stepped = sampler.step(denoiser, jnp.asarray(x, jnp.float32), s, t, size, noise, keys(8))
+        stepped = sampler.step(denoiser, jnp.asarray(x, jnp.float32), rows[number], keys(8))
         np.testing.assert_allclose(stepped, exact, rtol=2e-6, atol=2e-6)
     # Tweedie, without noise, at the cleanest level: (x + sigma² score) / alpha
-    stepped = sampler.step(denoiser, jnp.asarray(x, jnp.float32), *rows[-1], keys(8))
+    stepped = sampler.step(denoiser, jnp.asarray(x, jnp.float32), rows[-1], keys(8))
     np.testing.assert_allclose(stepped, (x + sigmas[1] ** 2 * (2 * x + 1)) / alphas[1], rtol=1e-6, atol=1e-6)
 
 

@@ -14,13 +14,17 @@ from unified_diffusion.perturbations import DDPM, NCSN, VE, VP, Cosine, SubVP
 from unified_diffusion.samplers import (
     AnalyticDPM,
     Ancestral,
+    AnnealedLangevin,
     ConsistentAnnealed,
+    DPMSolver,
     EulerMaruyama,
     PredictorCorrector,
     ReverseDiffusion,
+    Row,
 )
-from unified_diffusion.samplers.analytic_dpm import GREY_LEVEL, estimate_moments
+from unified_diffusion.samplers.analytic_dpm import GREY_LEVEL, AnalyticDPMRow, estimate_moments
 from unified_diffusion.samplers.base import noise_like
+from unified_diffusion.samplers.euler_maruyama import EulerMaruyamaRow
 
 MEAN, STD = 0.4, 0.3
 GAUSSIAN = GaussianMixture(jnp.ones(1), jnp.full((1, 1), MEAN), jnp.full((1,), STD))
@@ -43,9 +47,9 @@ def x0_hat(x, alpha, sigma):
     return (x + sigma**2 * score(x, alpha, sigma)) / alpha
 
 
-def step(sampler, process, *row, keys=KEYS):
-    row = (np.float32(number) if isinstance(number, float) else number for number in row)
-    return sampler.step(GAUSSIAN.denoiser(process), jnp.asarray(X, jnp.float32), *row, keys)
+def step(sampler, process, row, keys=KEYS):
+    row = jax.tree.map(lambda number: np.float32(number) if isinstance(number, float) else number, row)
+    return sampler.step(GAUSSIAN.denoiser(process), jnp.asarray(X, jnp.float32), row, keys)
 
 
 # Song et al. 2021, eq. 29–32 and appendix C; Nichol & Dhariwal 2021, eq. 17: t -> (alpha, sigma, dlog alpha/dt, g²).
@@ -82,7 +86,7 @@ def test_one_euler_maruyama_step(process, levels, s, t):
     alpha, sigma, drift, diffusion = levels(t)
     reverse = drift * X - diffusion * score(X, alpha, sigma)
     exact = X - reverse * (t - s) + np.sqrt(diffusion * (t - s)) * normal()
-    stepped = step(EulerMaruyama(), process, s, t, t - s)
+    stepped = step(EulerMaruyama(), process, EulerMaruyamaRow(s, t, t - s))
     np.testing.assert_allclose(stepped, exact, rtol=5e-6, atol=5e-6 * np.abs(exact).max())
 
 
@@ -99,7 +103,7 @@ def test_one_reverse_diffusion_step_on_a_chain(name, s, t):
     scale, variance = chain.transition(s, t)
     alpha, marginal = (level[t] for level in chain.marginals())
     exact = (2 - scale) * X + variance * score(X, alpha, np.sqrt(marginal)) + np.sqrt(variance) * normal()
-    np.testing.assert_allclose(step(ReverseDiffusion(), process, s, t), exact, rtol=2e-5, atol=5e-6)
+    np.testing.assert_allclose(step(ReverseDiffusion(), process, Row(s, t)), exact, rtol=2e-5, atol=5e-6)
 
 
 @pytest.mark.parametrize(("process", "levels"), CONTINUOUS, ids=NAMES)
@@ -109,7 +113,7 @@ def test_one_reverse_diffusion_step_in_continuous_time(process, levels):
     scale = alpha / alpha_s
     variance = sigma**2 - scale**2 * sigma_s**2
     exact = (2 - scale) * X + variance * score(X, alpha, sigma) + np.sqrt(variance) * normal()
-    np.testing.assert_allclose(step(ReverseDiffusion(), process, s, t), exact, rtol=5e-6, atol=5e-6)
+    np.testing.assert_allclose(step(ReverseDiffusion(), process, Row(s, t)), exact, rtol=5e-6, atol=5e-6)
 
 
 @pytest.mark.parametrize("process", [DDPM(6), NCSN(6), VP()])
@@ -127,9 +131,9 @@ def test_one_reverse_diffusion_step_in_continuous_time(process, levels):
 def test_the_last_step_gives_x0_hat(sampler, process):
     denoiser = Denoiser(lambda x, *_, **__: jnp.full_like(x, 0.25), process, "x0")
     denoiser = denoiser.under(sampler.process(process))
-    rows = [column[-1] for column in sampler.rows(process)]
-    assert rows[0] == 0
-    x = sampler.step(denoiser, jnp.asarray(X, jnp.float32), *rows, KEYS)
+    row = jax.tree.map(lambda column: column[-1], sampler.rows(process))
+    assert row.s == 0
+    x = sampler.step(denoiser, jnp.asarray(X, jnp.float32), row, KEYS)
     np.testing.assert_allclose(x, np.full_like(X, 0.25), atol=2e-6)
 
 
@@ -137,7 +141,7 @@ def test_the_last_step_gives_x0_hat(sampler, process):
 
 
 def row_of(sampler, process, number):
-    return [column[number].item() for column in sampler.schedule(process)]
+    return jax.tree.map(lambda column: column[number].item(), sampler.schedule(process))
 
 
 @pytest.mark.parametrize("name", ["ncsn", "ncsn-v2"])
@@ -151,12 +155,13 @@ def test_one_consistent_step_is_the_papers(name, rate):
     eta = 1 - gamma**rate
     beta = np.sqrt(max(1 - ((1 - eta) / gamma) ** 2, 0))
     for number in (0, 3, chain.num_steps - 2):
-        s, t, *row = row_of(sampler, process, number)
+        row = row_of(sampler, process, number)
+        s, t = row.s, row.t
         assert (s, t) == (chain.num_steps - number - 1, chain.num_steps - number)
         exact = X + eta * sigmas[t] ** 2 * score(X, 1, sigmas[t]) + beta * sigmas[s] * normal()
-        np.testing.assert_allclose(step(sampler, process, s, t, *row), exact, rtol=1e-5, atol=2e-5)
-    s, t, *row = row_of(sampler, process, -1)
-    np.testing.assert_allclose(step(sampler, process, s, t, *row), x0_hat(X, 1, sigmas[1]), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(step(sampler, process, row), exact, rtol=1e-5, atol=2e-5)
+    row = row_of(sampler, process, -1)
+    np.testing.assert_allclose(step(sampler, process, row), x0_hat(X, 1, sigmas[1]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "spacing"), [("ddpm", "log_snr"), ("ddpm", "uniform"), ("ncsn", "karras")])
@@ -174,19 +179,20 @@ def test_one_consistent_step_on_ddpm_is_that_of_x_over_alpha():
     process, chain = PROCESSES["ddpm"]
     alphas, sigmas = chain.marginals()[0], np.sqrt(chain.marginals()[1])
     sampler = ConsistentAnnealed(num_steps=100)
-    s, t, *row = row_of(sampler, process, 40)
+    row = row_of(sampler, process, 40)
+    s, t = row.s, row.t
     scales = sigmas / alphas
     gamma = scales[s] / scales[t]
     eta = 1 - gamma**1.5
     # The score of x / alpha is alpha times that of x.
     scaled = X / alphas[t] + eta * scales[t] ** 2 * alphas[t] * score(X, alphas[t], sigmas[t])
     exact = alphas[s] * (scaled + np.sqrt(1 - ((1 - eta) / gamma) ** 2) * scales[s] * normal())
-    np.testing.assert_allclose(step(sampler, process, s, t, *row), exact, rtol=1e-5, atol=5e-6)
+    np.testing.assert_allclose(step(sampler, process, row), exact, rtol=1e-5, atol=5e-6)
 
 
 def test_the_rate_of_the_papers_cifar10_setting():
     """Jolicoeur-Martineau et al. 2021: step 5.6e-6 / 0.01² = 0.056 on NCSNv2's 232 levels, with one step each."""
-    eta = ConsistentAnnealed(rate=1.56).schedule(PROCESSES["ncsn-v2"][0])[2]
+    eta = ConsistentAnnealed(rate=1.56).schedule(PROCESSES["ncsn-v2"][0]).eta
     np.testing.assert_allclose(eta[:-1], 0.056, rtol=5e-3)
 
 
@@ -206,7 +212,7 @@ def test_the_analytic_variance_is_the_optimum_of_a_gaussian(name):
     s, t, _ = sampler.schedule(process)
     alphas, variances = chain.marginals()
     moments = tuple(gamma_of(alphas[t], np.sqrt(variances[t])).tolist())
-    scale = dataclasses.replace(sampler, moments=moments).schedule(process)[2]
+    scale = dataclasses.replace(sampler, moments=moments).schedule(process).scale
     spread = alphas**2 * STD**2 + variances
     steps = [chain.transition(*pair) for pair in zip(s, t, strict=True)]
     optimum = [spread[a] - (c * spread[a]) ** 2 / spread[b] for a, b, (c, _) in zip(s, t, steps, strict=True)]
@@ -222,7 +228,7 @@ def test_fitted_moments_are_the_gaussians(process, levels):
     sampler = AnalyticDPM(num_steps=8, clip_x0=False, last_noise=None)
     fitted = sampler.fitted(GAUSSIAN.denoiser(process), x0, jax.random.key(2), batch_size=1000)
     assert dataclasses.replace(fitted, moments=None) == sampler
-    t = sampler.schedule(process)[1]
+    t = sampler.schedule(process).t
     if levels is None:
         alphas, variances = PROCESSES["ddpm"][1].marginals()
         exact = gamma_of(alphas[t], np.sqrt(variances[t]))
@@ -265,7 +271,7 @@ def test_one_analytic_step_is_the_algorithm(name, s, t):
     assert at == t
     if found == s:
         np.testing.assert_allclose(scale, np.sqrt(variance), rtol=1e-6)
-    stepped = step(sampler, process, s, t, float(np.sqrt(variance)))
+    stepped = step(sampler, process, AnalyticDPMRow(s, t, float(np.sqrt(variance))))
     np.testing.assert_allclose(stepped, exact, rtol=1e-5, atol=5e-6)
 
 
@@ -275,7 +281,7 @@ def test_analytic_variances_keep_to_their_bounds():
     for moments, unexplained in ((5.0, 0.0), (-3.0, 1.0)):
         sampler = AnalyticDPM(num_steps=20, moments=(moments,) * 20, last_noise=None)
         s, t, clipped = sampler.schedule(process)
-        free = dataclasses.replace(sampler, clip_x0=False).schedule(process)[2]
+        free = dataclasses.replace(sampler, clip_x0=False).schedule(process).scale
         alphas, variances = chain.marginals()
         a, _, posterior = np.array([chain.posterior(*pair) for pair in zip(s, t, strict=True)]).T
         gap = unexplained * variances[t] / alphas[t] ** 2
@@ -286,11 +292,11 @@ def test_analytic_variances_keep_to_their_bounds():
 
 def test_the_last_noise_is_kept_to_a_grey_level():
     s, t, scale = AnalyticDPM(num_steps=5, moments=(0.0,) * 5).schedule(DDPM())
-    free = AnalyticDPM(num_steps=5, moments=(0.0,) * 5, last_noise=None).schedule(DDPM())[2]
+    free = AnalyticDPM(num_steps=5, moments=(0.0,) * 5, last_noise=None).schedule(DDPM()).scale
     np.testing.assert_allclose(scale[-2] * np.sqrt(2 / np.pi), 2 / 255, rtol=1e-12)  # the mean of |scale z|
     assert free[-2] > 10 * scale[-2]
     np.testing.assert_array_equal(scale[:-2], free[:-2])
-    two = AnalyticDPM(num_steps=5, moments=(0.0,) * 5, last_noise=2.0).schedule(DDPM())[2]
+    two = AnalyticDPM(num_steps=5, moments=(0.0,) * 5, last_noise=2.0).schedule(DDPM()).scale
     np.testing.assert_allclose(two[-2], 2 * GREY_LEVEL)
 
 
@@ -299,7 +305,7 @@ def test_x0_hat_is_clipped_with_its_variance():
     a, b = DDPM(6).posterior_coefficients(3, 4)
     for clip, x0 in ((True, 1.0), (False, 5.0)):
         sampler = AnalyticDPM(moments=(0.5,) * 6, clip_x0=clip)
-        stepped = sampler.step(denoiser, jnp.asarray(X, jnp.float32), 3, 4, np.float32(0.1), KEYS)
+        stepped = sampler.step(denoiser, jnp.asarray(X, jnp.float32), AnalyticDPMRow(3, 4, np.float32(0.1)), KEYS)
         np.testing.assert_allclose(stepped, a * x0 + b * X + 0.1 * normal(), rtol=1e-5, atol=2e-6)
 
 
@@ -347,13 +353,13 @@ def test_one_predictor_corrector_step(name, s, t, predictor, norms):
         snr=0.2,
         norms=norms,
     )
-    np.testing.assert_allclose(step(sampler, process, s, t), x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(step(sampler, process, Row(s, t)), x, rtol=1e-4, atol=1e-5)
 
 
 def test_the_corrector_leaves_each_example_to_itself():
     sampler = PredictorCorrector(num_steps=3, norms="example")
-    together = step(sampler, DDPM(6), 3, 4)
-    alone = sampler.step(GAUSSIAN.denoiser(DDPM(6)), jnp.asarray(X[:2], jnp.float32), 3, 4, KEYS[:2])
+    together = step(sampler, DDPM(6), Row(3, 4))
+    alone = sampler.step(GAUSSIAN.denoiser(DDPM(6)), jnp.asarray(X[:2], jnp.float32), Row(3, 4), KEYS[:2])
     np.testing.assert_allclose(alone, together[:2], rtol=1e-6)
 
 
@@ -364,6 +370,27 @@ def test_predictors_take_their_schedules_and_are_read_where_they_need():
     for column, other in zip(sampler.schedule(VP()), expected, strict=True):
         np.testing.assert_array_equal(column, other)
     assert PredictorCorrector().process(DDPM()) == DDPM()
+
+
+def test_a_predictor_is_a_sampler_or_its_name():
+    named = PredictorCorrector(predictor="ancestral", predictor_options={"clip_x0": False}, num_steps=4, snr=0.1)
+    given = PredictorCorrector(predictor=Ancestral(clip_x0=False), num_steps=4, snr=0.1)
+    whole = PredictorCorrector(predictor=Ancestral(clip_x0=False, num_steps=4), snr=0.1)
+    samples = [sampler(GAUSSIAN.denoiser(DDPM(9)), jax.random.key(0), (4, 1)) for sampler in (named, given, whole)]
+    for x in samples[1:]:
+        np.testing.assert_array_equal(x, samples[0])
+    assert named.with_steps(3) == whole.with_steps(3) == given.with_steps(3)
+    assert hash(named.with_steps(3)) == hash(whole.with_steps(3))
+
+
+def test_a_predictor_is_prepared():
+    denoiser, x0 = GAUSSIAN.denoiser(DDPM(6)), np.asarray(GAUSSIAN.sample(jax.random.key(1), 50))
+    sampler = PredictorCorrector(predictor="analytic_dpm", num_steps=4)
+    assert (sampler.needs_data, sampler.preparation_evaluations(DDPM(6))) == (True, 4)
+    ready = sampler.prepare(denoiser, x0, jax.random.key(2))
+    assert not ready.needs_data
+    assert ready.predictor == AnalyticDPM(num_steps=4).prepare(denoiser, x0, jax.random.key(2))
+    assert np.all(np.isfinite(ready(denoiser, jax.random.key(0), (4, 1))))
 
 
 class Counting:
@@ -418,10 +445,13 @@ def test_evaluations_are_those_that_ran(sampler, process, evaluations):
 def test_evaluations_of_a_fit_and_of_what_is_sampled_with_it(process):
     network, sampler = Counting(), AnalyticDPM(num_steps=6)
     denoiser = Denoiser(network, process)
-    assert (sampler.fitting_evaluations(process), sampler.num_evaluations(process)) == (6, 6)
-    fitted = sampler.fitted(denoiser, np.zeros((8, 3)), jax.random.key(0), batch_size=4)
-    assert network.counted() == 2 * sampler.fitting_evaluations(process)  # two batches, so that many for each example
-    assert fitted.fitting_evaluations(process) == 0
+    assert (sampler.preparation_evaluations(process), sampler.num_evaluations(process)) == (6, 6)
+    assert sampler.needs_data
+    fitted = sampler.prepare(denoiser, np.zeros((8, 3)), jax.random.key(0), batch_size=4)
+    # In two batches, so that many for each example.
+    assert network.counted() == 2 * sampler.preparation_evaluations(process)
+    assert (fitted.preparation_evaluations(process), fitted.needs_data) == (0, False)
+    assert fitted.prepare(denoiser, None, jax.random.key(0)) is fitted
     jax.block_until_ready(fitted(denoiser, jax.random.key(0), (1, 3)))
     assert network.counted() == fitted.num_evaluations(process)
 
@@ -429,7 +459,9 @@ def test_evaluations_of_a_fit_and_of_what_is_sampled_with_it(process):
 class Remembering(Ancestral):
     """A predictor with a memory."""
 
-    def history(self, x):
+    remembers = True
+
+    def memory(self, x):
         return x
 
 
@@ -447,6 +479,9 @@ class Remembering(Ancestral):
         ),
         (PredictorCorrector, {"predictor": "annealed_langevin", "num_steps": 5}, "no option 'num_steps'"),
         (PredictorCorrector, {"predictor": "test_stochastic:Remembering"}, "remembers earlier steps"),
+        (PredictorCorrector, {"predictor": DPMSolver()}, "remembers earlier steps"),
+        (PredictorCorrector, {"predictor": Ancestral(), "predictor_options": {"eta": 1}}, "give eta to Ancestral"),
+        (PredictorCorrector, {"predictor": AnnealedLangevin(), "num_steps": 5}, "no option 'num_steps'"),
         (PredictorCorrector, {"snr": 1.0}, "snr = 1"),
         (PredictorCorrector, {"corrector_steps": -1}, "corrector_steps = -1"),
         (PredictorCorrector, {"norms": "exampel"}, "did you mean 'example'"),

@@ -1,10 +1,10 @@
-"""Samplers: (denoiser, key, shape) -> samples. A new one is one file and one line here."""
+"""Samplers: (denoiser, key, shape) -> samples. A new one is one file and one line in `registry.py`."""
 
 from unified_diffusion.samplers.analytic_dpm import AnalyticDPM
 from unified_diffusion.samplers.ancestral import Ancestral
-from unified_diffusion.samplers.base import Sampler
+from unified_diffusion.samplers.base import Row, Sampler
 from unified_diffusion.samplers.conditioned import Conditioned
-from unified_diffusion.samplers.consistent import ConsistentAnnealed
+from unified_diffusion.samplers.consistent_annealed import ConsistentAnnealed
 from unified_diffusion.samplers.ddim import DDIM
 from unified_diffusion.samplers.dpm_solver import DPMSolver
 from unified_diffusion.samplers.euler import Euler
@@ -15,25 +15,11 @@ from unified_diffusion.samplers.langevin import AnnealedLangevin
 from unified_diffusion.samplers.pndm import PNDM
 from unified_diffusion.samplers.predictor_corrector import PredictorCorrector
 from unified_diffusion.samplers.probability_flow import ProbabilityFlow
+from unified_diffusion.samplers.registry import BASIC
 from unified_diffusion.samplers.reverse_diffusion import ReverseDiffusion
 from unified_diffusion.samplers.unipc import UniPC
 
-SAMPLERS = {
-    "ancestral": Ancestral,
-    "analytic_dpm": AnalyticDPM,
-    "annealed_langevin": AnnealedLangevin,
-    "consistent_annealed": ConsistentAnnealed,
-    "ddim": DDIM,
-    "dpm_solver": DPMSolver,
-    "euler": Euler,
-    "euler_maruyama": EulerMaruyama,
-    "heun": Heun,
-    "pndm": PNDM,
-    "predictor_corrector": PredictorCorrector,
-    "probability_flow": ProbabilityFlow,
-    "reverse_diffusion": ReverseDiffusion,
-    "unipc": UniPC,
-}
+SAMPLERS = {**BASIC, "predictor_corrector": PredictorCorrector}
 
 __all__ = [
     "SAMPLERS",
@@ -51,6 +37,7 @@ __all__ = [
     "PredictorCorrector",
     "ProbabilityFlow",
     "ReverseDiffusion",
+    "Row",
     "Sampler",
     "UniPC",
     "generate",

@@ -1,6 +1,7 @@
 """Analytic-DPM: ancestral sampling with the best variance, measured on data."""
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,26 +11,38 @@ from unified_diffusion.errors import UserError
 from unified_diffusion.perturbations import expand
 from unified_diffusion.samplers.base import Sampler, noise_like
 
-# The noise scale whose mean absolute value is one of 255 grey levels of images in [-1, 1].
+# This is the noise scale whose mean absolute value is one of 255 grey levels of images in [-1, 1].
 GREY_LEVEL = 2 / 255 * np.sqrt(np.pi / 2)
+
+
+class AnalyticDPMRow(NamedTuple):
+    """A step from t to s whose noise has standard deviation `scale`, sqrt(v)."""
+
+    s: Any
+    t: Any
+    scale: Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnalyticDPM(Sampler):
-    """x_s = a x0_hat + b x_t + sqrt(v) z with v = posterior variance + a² (sigma_t / alpha_t)² (1 - Γ_t).
+    """Analytic-DPM is ancestral sampling with the variance v that makes the reverse step likeliest.
 
-    Γ_t = E‖eps_hat(x_t)‖² / D, over data: of all state-independent variances, this v makes the reverse step likeliest.
-    Bao et al. 2022, theorem 1; a x_0 + b x_t is the posterior's mean (`posterior_coefficients`). The Γ_t are fitted
-    first, `sampler = sampler.fitted(denoiser, x0, key)`, which the experiments do by themselves.
+    x_s = a x0_hat + b x_t + sqrt(v) z with v = posterior variance + a² (sigma_t / alpha_t)² (1 - Γ_t), where
+    Γ_t = E‖eps_hat(x_t)‖² / D is a mean over data, and a x_0 + b x_t the posterior's mean. No other variance that does
+    not depend on x_t is likelier (Bao et al. 2022, theorem 1). The moments Γ_t are measured before sampling; the
+    commands do that by themselves:
+
+        sampler = AnalyticDPM(num_steps=20).prepare(denoiser, x0, key)
 
     Args:
-        num_steps: steps, spread over the levels; None takes every level. One network evaluation a step.
-        spacing: how they are spread.
-        moments: Γ_t of each step, from the noisiest level down; None until they are fitted.
-        clip_x0: clip x0_hat to [-1, 1] in every step, and its variance, (sigma_t / alpha_t)² (1 - Γ_t), to 1, the
-            largest on that range (their theorem 2); for images. Without it the variance is still kept to Γ_t in [0, 1].
-        last_noise: how many of 255 grey levels the last noise, in the step before the final one, may make on average
-            (their appendix on variance clipping); for images. None leaves it alone.
+        num_steps: the number of steps, spread over the levels; None takes every level. A step is one network
+            evaluation.
+        spacing: how the steps are spread over the levels.
+        moments: Γ_t of each step, from the noisiest level down; None until they are measured.
+        clip_x0: clip x0_hat to [-1, 1] in every step, and its variance (sigma_t / alpha_t)² (1 - Γ_t) to 1, the largest
+            variance on that range (their theorem 2); for images. Without it, Γ_t is still clipped to [0, 1].
+        last_noise: an upper bound on the last noise, added in the step before the final one: its mean size in grey
+            levels of 255 (their appendix on variance clipping); for images. None sets no bound.
 
     Raises:
         UserError: moments out of range, or not one for each step; when called, without moments.
@@ -43,12 +56,17 @@ class AnalyticDPM(Sampler):
 
     def __post_init__(self):
         if self.moments is not None and not np.all(np.isfinite(self.moments)):
-            raise UserError("AnalyticDPM moments must be finite: fit them with sampler.fitted(denoiser, x0, key)")
+            raise UserError("AnalyticDPM moments must be finite: measure them with sampler.prepare(denoiser, x0, key)")
         if self.last_noise is not None and not self.last_noise > 0:
             raise UserError(f"last_noise = {self.last_noise}: take a number of grey levels above 0, or none")
 
+    @property
+    def needs_data(self):
+        """Whether the moments are still to be measured."""
+        return self.moments is None
+
     def schedule(self, perturbation):
-        """s, t and sqrt(v); without moments the posterior's."""
+        """The rows; without moments v is the posterior's variance."""
         times = perturbation.timesteps(self.num_evaluations(perturbation), self.spacing)
         s, t = times[1:], times[:-1]
         if self.moments is not None and len(self.moments) != len(t):
@@ -66,49 +84,64 @@ class AnalyticDPM(Sampler):
         scale[-1] = 0
         if self.last_noise is not None:
             scale[-2:] = np.minimum(scale[-2:], self.last_noise * GREY_LEVEL)
-        return s, t, scale
+        return AnalyticDPMRow(s, t, scale)
 
-    def step(self, denoiser, x_t, s, t, scale, key):
+    def step(self, denoiser, x_t, row, key):
         if self.moments is None:
             raise UserError(
-                "AnalyticDPM has not been fitted: take sampler.fitted(denoiser, x0, key) with some training data x0, "
+                "AnalyticDPM has not been fitted: take sampler.prepare(denoiser, x0, key) with some training data x0, "
                 "or give its moments"
             )
-        prediction = denoiser(x_t, t)
+        prediction = denoiser(x_t, row.t)
         x0 = jnp.clip(prediction.x0, -1, 1) if self.clip_x0 else prediction.x0
-        mean, _ = denoiser.perturbation.posterior(x0, x_t, s, t)
-        return mean + expand(scale, x_t) * noise_like(key, x_t)
+        mean, _ = denoiser.perturbation.posterior(x0, x_t, row.s, row.t)
+        return mean + expand(row.scale, x_t) * noise_like(key, x_t)
+
+    def prepare(self, denoiser, data, key, label=None, batch_size=250):
+        """A copy with the moments of this denoiser; the sampler itself where the moments are known."""
+        return self.fitted(denoiser, data, key, label, batch_size) if self.needs_data else self
 
     def fitted(self, denoiser, x0, key, label=None, batch_size=250):
-        """A copy that has the moments of this denoiser, on data x0 `[N, ...]` in data units.
+        """A copy whose moments are measured anew on data x0 `[N, ...]` in data units.
 
-        The data's labels `[N]` go with a conditional network. It takes `fitting_evaluations` for each example.
+        The labels `[N]` of the data are for a conditional network. The cost is one network evaluation for each example
+        and step.
         """
-        times = dataclasses.replace(self, moments=None).schedule(denoiser.perturbation)[1]
+        times = dataclasses.replace(self, moments=None).schedule(denoiser.perturbation).t
         moments = estimate_moments(denoiser, x0, key, times, label=label, batch_size=batch_size)
         return dataclasses.replace(self, moments=tuple(moments.tolist()))
 
+    def preparation_evaluations(self, perturbation):
+        return self.num_evaluations(perturbation) if self.needs_data else 0
+
     def fitting_evaluations(self, perturbation):
-        """Network evaluations per example that `fitted` takes; 0 where the moments are there."""
-        return 0 if self.moments is not None else self.num_evaluations(perturbation)
+        """The older name of `preparation_evaluations`."""
+        return self.preparation_evaluations(perturbation)
+
+    def with_steps(self, num_steps):
+        """The same sampler with another number of steps, for which the moments are to be measured."""
+        return dataclasses.replace(self, num_steps=num_steps, moments=None)
 
     def num_evaluations(self, perturbation):
         return perturbation.num_steps if self.num_steps is None else self.num_steps
 
 
 def estimate_moments(denoiser, x0, key, times, *, label=None, batch_size=250):
-    """Γ_t = E‖eps_hat(x_t)‖² / D at each of the times, float64 `[len(times)]`. Bao et al. 2022, eq. 8.
+    """The moments Γ_t = E‖eps_hat(x_t)‖² / D at each of the times, float64 `[n]` (Bao et al. 2022, eq. 8).
 
-    It is the mean of ‖eps_hat‖² - ‖eps‖² plus the known 1 = E‖eps‖² / D: the same on average, and far less noisy where
-    eps_hat is close to eps.
+    The estimate is the mean of (‖eps_hat‖² - ‖eps‖²) / D, plus the known 1 = E‖eps‖² / D. It has the same mean as that
+    of ‖eps_hat‖² / D, and far less variance where eps_hat is close to eps.
 
     Args:
         denoiser: the model.
-        x0: data `[N, ...]` in data units; one draw of noise for each example and time.
+        x0: data `[N, ...]` in data units; one noise is drawn for each example and time.
         key: a random key.
-        times: of the noise levels, `[n]`.
+        times: the noise levels t, `[n]`.
         label: class labels `[N]`, or None.
-        batch_size: how many examples at once.
+        batch_size: how many examples are evaluated at once.
+
+    Raises:
+        UserError: no data.
     """
     if not len(x0):
         raise UserError("moments are estimated on data, and none were given")
@@ -123,7 +156,7 @@ def estimate_moments(denoiser, x0, key, times, *, label=None, batch_size=250):
 
 @jax.jit
 def _excess(denoiser, x0, key, times, label):
-    """Mean of (‖eps_hat‖² - ‖eps‖²) / D at each time."""
+    """The mean of (‖eps_hat‖² - ‖eps‖²) / D at each time."""
 
     def at(row):
         t, number = row

@@ -1,4 +1,4 @@
-"""Churn: noise that is added before a step, and taken away in it."""
+"""Churn: noise that is added before a step and removed within it."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from unified_diffusion.errors import UserError
 
 
 def check_churn(churn, churn_min, churn_max, churn_noise):
-    """Refuses settings that mean nothing."""
+    """Raises UserError for settings of the churn that are negative or contradict each other."""
     if min(churn, churn_min, churn_noise) < 0:
         raise UserError(f"churn = {churn}, churn_min = {churn_min}, churn_noise = {churn_noise}: none may be negative")
     if churn_max is not None and churn_max < churn_min:
@@ -14,14 +14,14 @@ def check_churn(churn, churn_min, churn_max, churn_noise):
 
 
 def churned(levels, times, churn, churn_min, churn_max):
-    """(t_hat, scale, noise), each `[steps]`, of x_hat = scale x_t + noise z: the forward process from t up to t_hat.
+    """(t_hat, scale, noise), each `[steps]`: the forward process from t up to t_hat is x_hat = scale x_t + noise z.
 
-    There sigma / alpha is (1 + gamma) times what it is at t, and at most what it is at the last level, with gamma =
-    min(churn / steps, sqrt(2) - 1) where it lies in [churn_min, churn_max], and 0 elsewhere. Karras et al. 2022,
-    algorithm 2, lines 2, 5 and 6.
+    At t_hat, sigma / alpha is (1 + gamma) times its value at t, but never more than at the last level. gamma =
+    min(churn / steps, sqrt(2) - 1) where sigma / alpha lies in [churn_min, churn_max], and 0 elsewhere (Karras et al.
+    2022, algorithm 2, lines 2, 5 and 6).
 
     Args:
-        levels: the perturbation's.
+        levels: the perturbation's levels.
         times: the t of the steps.
         churn, churn_min, churn_max: S_churn, S_tmin and S_tmax of the paper; churn_max None is no limit.
     """

@@ -1,7 +1,7 @@
 """Sampling given a part of the data: inpainting, colourisation, and any other mask in an orthonormal basis."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,43 +11,57 @@ from unified_diffusion.errors import UserError
 from unified_diffusion.registry import choose
 from unified_diffusion.samplers.base import Sampler, noise_like
 
-# An orthonormal basis of the three colours, its axes in rows, whose first one is grey.
+# An orthonormal basis of the three colours, one axis a row; the first axis is grey.
 GREY = tuple(
     tuple(float(entry) for entry in np.asarray(axis) / np.linalg.norm(axis))
     for axis in ((1, 1, 1), (1, -1, 0), (1, 1, -2))
 )
 
 
+class ConditionedRow(NamedTuple):
+    """A step from t to s with the sampler's own row `inner`; `again` if x is first noised from s back to t."""
+
+    s: Any
+    t: Any
+    again: Any
+    inner: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class Conditioned(Sampler):
-    """Any stochastic sampler, given a part of x_0: after each step to s that part of x_s becomes alpha_s y + sigma_s z.
+    """A stochastic sampler that is given a part of x_0: after each step, to s, that part is set to what is known.
 
-    Song et al. 2021, appendix I.2. At s = 0 the part is y itself. With `resamplings` x_s is noised back to x_t, and the
-    step is taken again: Lugmayr et al. 2022, algorithm 1, which makes the rest go with what is known. Both are
-    approximations: x_t is never drawn from the exact q(x_t | y), and fewer steps and fewer resamplings are further from
-    it. A sampler without noise keeps what it did before it knew, and is further still. One that remembers earlier steps
-    cannot take them again: what it extrapolates from would no longer be on its way, and the variance explodes.
+    The part of x_s becomes alpha_s y + sigma_s z (Song et al. 2021, appendix I.2); at s = 0 it is y itself. With
+    `resamplings` x_s is noised back to x_t, and the step is taken again (Lugmayr et al. 2022, algorithm 1), which makes
+    the rest fit what is known. Both are approximations: x_t is never drawn from the exact q(x_t | y), and fewer steps
+    and fewer resamplings are further from it. A sampler without noise keeps what it did before it knew, and is further
+    still. A sampler that remembers earlier steps cannot take them again: it would extrapolate from steps that are no
+    longer on its way, and the variance explodes.
+
+        Conditioned(Ancestral(num_steps=100), image, mask, resamplings=5)(denoiser, key, (4, *image.shape))
 
     Args:
-        sampler: what is run, with all its own settings. It cannot be an adaptive one, whose few long steps would hide
-            what is known.
+        sampler: the sampler that is run, with all its own settings. An adaptive sampler is refused, since its few long
+            steps would hide what is known.
         observation: y, shaped like the data or broadcast to them, `[B, ...]` for one per sample; only its known part is
             read.
-        mask: true where it is known, shaped in the same way.
-        basis: of the mask: None for the data's own (inpainting); an orthogonal matrix `[C, C]` of the channels, whose
-            rows are the axes, or "grey", one of the three colours whose first axis is grey (colourisation, with the
-            mask (True, False, False)); or a pair of functions (to_basis, from_basis) of `[B, ...]`, inverse to each
-            other, of an orthonormal basis.
-        resamplings: how often each step is taken, but for the last one, to clean data, which is taken once.
+        mask: true where the observation is known, shaped in the same way.
+        basis: the basis of the mask. None is the data's own (inpainting). An orthogonal matrix `[C, C]` of the channels
+            has the axes as its rows; "grey" is such a basis of the three colours, whose first axis is grey
+            (colourisation, with the mask (True, False, False)). A pair of functions (to_basis, from_basis) of
+            `[B, ...]`, inverse to each other, is any other orthonormal basis.
+        resamplings: how often each step is taken, except the last step, to clean data, which is taken once.
 
     Raises:
-        UserError: an adaptive sampler, resamplings of one with a memory, none at all, a mask of other values than true
-            and false, a matrix that is not orthogonal; when called, an observation, mask or basis that does not fit the
-            data.
+        UserError: an adaptive sampler, resamplings of a sampler with a memory, resamplings below 1, a mask of values
+            other than true and false, or a matrix that is not orthogonal; when called, an observation, mask or basis
+            that does not fit the data.
     """
 
+    remembers: ClassVar[bool] = True
+
     sampler: Sampler
-    # Not compared: the loop is compiled for equal samplers once, and gets these as data, in its `history`.
+    # These two are not compared: the loop is compiled once for equal samplers, and gets them as data, in its memory.
     observation: Any = dataclasses.field(compare=False)
     mask: Any = dataclasses.field(compare=False)
     _: dataclasses.KW_ONLY
@@ -64,7 +78,7 @@ class Conditioned(Sampler):
             raise UserError("a mask is true where the data are known and false elsewhere: give it booleans, or 0 and 1")
         if self.resamplings < 1:
             raise UserError(f"resamplings = {self.resamplings}: each step is taken at least once")
-        if self.resamplings > 1 and self._remembers:
+        if self.resamplings > 1 and self.sampler.remembers:
             raise UserError(
                 f"resamplings = {self.resamplings}: {type(self.sampler).__name__} remembers earlier steps, and a step "
                 "taken again would make that untrue: take 1, or a sampler without a memory, such as Ancestral or DDIM"
@@ -84,8 +98,12 @@ class Conditioned(Sampler):
     def continuous(self):
         return self.sampler.continuous
 
-    def history(self, x):
-        """What is known, where, and what the sampler remembers."""
+    @property
+    def needs_data(self):
+        return self.sampler.needs_data
+
+    def memory(self, x):
+        """(the observation, the mask, the sampler's own memory)."""
         if self._matrix is not None and len(self._matrix) != x.shape[-1]:
             raise UserError(f"a basis of {len(self._matrix)} channels, for data of {x.shape[-1]}")
         try:
@@ -94,43 +112,44 @@ class Conditioned(Sampler):
         except ValueError:
             shapes = f"{np.shape(self.observation)} and {np.shape(self.mask)}"
             raise UserError(f"observation and mask of shapes {shapes} do not fit samples {x.shape}") from None
-        return observation, mask, self.sampler.history(x) if self._remembers else ()
+        return observation, mask, self.sampler.memory(x)
 
     def schedule(self, perturbation):
-        """Each row of the sampler's as often as it is taken, and whether x is noised back to t first."""
-        rows = self.sampler.schedule(perturbation)
-        taken = np.append(np.full(len(rows[0]) - 1, self.resamplings), 1)
+        """Each row of the sampler's, as often as its step is taken."""
+        inner = self.sampler.schedule(perturbation)
+        taken = np.append(np.full(len(inner.s) - 1, self.resamplings), 1)
         again = np.concatenate([np.arange(number) > 0 for number in taken])
-        return *(np.repeat(column, taken, axis=0) for column in rows), again
+        inner = jax.tree.map(lambda column: np.repeat(column, taken, axis=0), inner)
+        return ConditionedRow(s=inner.s, t=inner.t, again=again, inner=inner)
 
-    def step(self, denoiser, state, s, t, *row_and_keys):
-        *row, again, keys = row_and_keys
-        x, (observation, mask, memory) = state
-        process = denoiser.perturbation
-        back_keys, step_keys, known_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
+    def advance(self, denoiser, x_t, memory, row, key):
+        process, (observation, mask, inner) = denoiser.perturbation, memory
+        back_key, step_key, known_key = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(key)
         if self.resamplings > 1:
-            scale, variance = process.transition(s, t)
-            x = jnp.where(again > 0, scale * x + jnp.sqrt(variance) * noise_like(back_keys, x), x)
-        if self._remembers:
-            x_s, memory = self.sampler.step(denoiser, (x, memory), s, t, *row, step_keys)
-        else:
-            x_s = self.sampler.step(denoiser, x, s, t, *row, step_keys)
-        known = process.perturb(observation, s, noise_like(known_keys, x))
+            scale, variance = process.transition(row.s, row.t)
+            x_t = jnp.where(row.again > 0, scale * x_t + jnp.sqrt(variance) * noise_like(back_key, x_t), x_t)
+        x_s, inner = self.sampler.advance(denoiser, x_t, inner, row.inner, step_key)
+        known = process.perturb(observation, row.s, noise_like(known_key, x_t))
         x_s = self.from_basis(jnp.where(mask, self.to_basis(known), self.to_basis(x_s)))
-        return x_s, (observation, mask, memory)
+        return x_s, (observation, mask, inner)
 
     def num_evaluations(self, perturbation):
-        every = self.sampler.num_evaluations(perturbation)
-        if self.resamplings == 1:
-            return every
-        last = self._last_evaluations(perturbation)
+        every, last = self.sampler.num_evaluations(perturbation), self.sampler.last_evaluations(perturbation)
         return self.resamplings * (every - last) + last
 
-    def _last_evaluations(self, perturbation):
-        """Those of the last step: of a run of one step, or, of Langevin steps, as many as of any other."""
-        if hasattr(self.sampler, "num_steps"):
-            return dataclasses.replace(self.sampler, num_steps=1).num_evaluations(perturbation)
-        return self.sampler.num_evaluations(perturbation) // len(self.sampler.rows(perturbation)[0])
+    def last_evaluations(self, perturbation):
+        return self.sampler.last_evaluations(perturbation)
+
+    def with_steps(self, num_steps):
+        return dataclasses.replace(self, sampler=self.sampler.with_steps(num_steps))
+
+    def prepare(self, denoiser, data, key, label=None, batch_size=250):
+        """The same with its sampler prepared."""
+        prepared = self.sampler.prepare(denoiser, data, key, label, batch_size)
+        return self if prepared is self.sampler else dataclasses.replace(self, sampler=prepared)
+
+    def preparation_evaluations(self, perturbation):
+        return self.sampler.preparation_evaluations(perturbation)
 
     def to_basis(self, x):
         """x in the mask's basis."""
@@ -147,7 +166,3 @@ class Conditioned(Sampler):
     @property
     def _matrix(self):
         return None if self.basis is None or callable(self.basis[0]) else self.basis
-
-    @property
-    def _remembers(self):
-        return hasattr(self.sampler, "history")

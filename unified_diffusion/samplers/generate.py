@@ -1,4 +1,4 @@
-"""Any number of samples, in batches that fit."""
+"""Any number of samples, in batches that fit into memory."""
 
 import functools
 import sys
@@ -24,30 +24,34 @@ def generate(
     progress=None,
     evaluations=None,
 ):
-    """`num_samples` samples, float32 `[num_samples, *shape]` in data units, on the host.
+    """Draws `num_samples` samples, float32 `[num_samples, *shape]` in data units, on the host.
 
     Sample i draws from fold_in(key, i) alone, so the samples of a key do not depend on the batch size.
 
+        generate(DDIM(num_steps=50), denoiser, jax.random.key(0), 10_000, (32, 32, 3), batch_size=500)
+
     Args:
-        sampler, denoiser: what is run.
-        key: a random key.
-        num_samples: how many.
-        shape: of one sample.
-        batch_size: how many at once; all batches have this size, so one compilation serves.
+        sampler, denoiser: the sampler that is run, and the model.
+        key: one random key, or one per sample, `[num_samples]`, which is then used as it is.
+        num_samples: how many samples.
+        shape: the shape of one sample.
+        batch_size: how many samples at once. All batches have this size, so one compilation serves them all.
         labels: class labels `[num_samples]`, or None.
         sharding: how a batch is laid over devices, or None.
         progress: a function called now and then with the number of steps done; None shows a bar on the terminal.
-        evaluations: a list that gets the network evaluations of each sample, in order.
+        evaluations: a list, to which the network evaluations of each sample are appended, in order.
     """
     batch_size = min(batch_size, num_samples) if sharding is None else batch_size
     starts = range(0, num_samples, batch_size)
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(len(starts) * batch_size))
+    # The last batch is filled up with samples that are dropped.
+    filled = np.arange(len(starts) * batch_size)
+    keys = key[filled % num_samples] if key.ndim else jax.vmap(functools.partial(jax.random.fold_in, key))(filled)
     samples = np.empty((num_samples, *shape), np.float32)
     steps = len(starts) * len(sampler.rows(denoiser.perturbation)[0])
     bar = tqdm(total=steps, unit="step", desc="sampling", disable=progress is not None or not sys.stderr.isatty())
     with bar:
         for start in starts:
-            rows = np.arange(start, start + batch_size)
+            rows = filled[start : start + batch_size]
             batch_keys = keys[rows]
             label = None if labels is None else jnp.asarray(np.asarray(labels)[rows % num_samples])
             if sharding is not None:

@@ -1,7 +1,7 @@
 """The probability-flow ODE, with an adaptive solver."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,27 +12,41 @@ from unified_diffusion.errors import UserError
 from unified_diffusion.samplers.base import Sampler
 
 
+class ProbabilityFlowRow(NamedTuple):
+    """A segment from t to s, and the angles arctan(sigma / alpha) that it starts and stops at."""
+
+    s: Any
+    t: Any
+    stop: Any
+    start: Any
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProbabilityFlow(Sampler):
-    """dx = (f - ½ g² score) dt, which has the diffusion's marginals, from the prior down. Song et al. 2021, eq. 13.
+    """The probability-flow ODE has the diffusion's marginals; it is solved from the prior down, with adaptive steps.
 
-    It is solved in the angle arctan(sigma / alpha), where it is dy/da = v and the same for every process (see
-    `unified_diffusion.flow`), down to the first level above 0, and then denoised. A chain is read as its continuous
-    limit. Each sample has its own step sizes, so how many evaluations it takes is known only afterwards: `run` says it.
+    dx = (f - ½ g² score) dt (Song et al. 2021, eq. 13). The variable of integration is the angle a = arctan(sigma /
+    alpha), in which the ODE is dy/da = v, the same for every process (see `unified_diffusion.flow`). The solver stops
+    at the first level above 0, and the sample is then denoised. A chain is read as its continuous limit. Each sample
+    has its own step sizes, so its number of evaluations is known only afterwards: `run` returns it.
 
     Args:
         solver: a Runge–Kutta method of diffrax: "tsit5", "dopri5", "dopri8", "bosh3" or "heun".
-        rtol: error allowed in a step, relative to x, as a root mean square over a sample's dimensions.
+        rtol: the error allowed in a step, relative to x, as a root mean square over a sample's dimensions.
         atol: the same in absolute terms, where x has unit variance.
-        max_steps: steps that a sample may take in a segment, the rejected ones too; one that needs more is an error.
-        num_segments: parts of equal angle, each solved on its own, between which progress is told and frames are taken.
-        denoise: end with x0_hat, one evaluation more; otherwise with x / alpha of the first level, its noise in it.
+        max_steps: the number of steps that a sample may take in a segment, rejected steps included. A sample that
+            needs more is an error.
+        num_segments: the number of segments of equal angle. Each is solved on its own; progress is reported, and frames
+            are taken, between them.
+        denoise: end with x0_hat, one evaluation more. Without it the sample is x / alpha of the first level, which
+            still contains that level's noise.
 
     Raises:
         UserError: an unknown solver, or a number out of range; when called, a sample that needs more steps.
     """
 
     continuous: ClassVar[bool] = True
+    remembers: ClassVar[bool] = True
     adaptive: ClassVar[bool] = True
 
     solver: str = "tsit5"
@@ -48,42 +62,53 @@ class ProbabilityFlow(Sampler):
             raise UserError(f"num_segments = {self.num_segments}: take at least 1")
 
     def schedule(self, perturbation):
-        """s, t and their angles; the last row is the step to t = 0."""
+        """The rows of the segments; the last row is the step to t = 0."""
         ends = [flow.angle(perturbation, t) for t in (perturbation.times[-1], perturbation.times[0])]
         angles = np.linspace(*ends, self.num_segments + 1)
         t = perturbation.levels.time_of(-2 * np.log(np.tan(angles)))
         t[[0, -1]] = perturbation.times[[-1, 0]]
-        return np.append(t[1:], 0), t, np.append(angles[1:], 0), angles
+        return ProbabilityFlowRow(s=np.append(t[1:], 0), t=t, stop=np.append(angles[1:], 0), start=angles)
 
-    def history(self, x):
+    def memory(self, x):
         """(evaluations, finished), each `[B]`."""
         return jnp.zeros(len(x), jnp.int32), jnp.ones(len(x), bool)
 
-    def step(self, denoiser, state, s, t, to, at, key):
+    def advance(self, denoiser, x_t, memory, row, key):
         del key
-        process, (x_t, history) = denoiser.perturbation, state
+        process = denoiser.perturbation
         numbers = {"solver": self.solver, "rtol": self.rtol, "atol": self.atol, "max_steps": self.max_steps}
 
         def field(y, a, denoiser):
             return flow.velocity(denoiser, y, a)
 
         def along_the_flow(evaluations, finished):
-            y = x_t / jnp.hypot(process.alpha(t), process.sigma(t))
-            y, taken, arrived = flow.solve(field, y, at, to, denoiser, **numbers)
-            return y * jnp.hypot(process.alpha(s), process.sigma(s)), (evaluations + taken, finished & arrived)
+            y = x_t / jnp.hypot(process.alpha(row.t), process.sigma(row.t))
+            y, taken, arrived = flow.solve(field, y, row.start, row.stop, denoiser, **numbers)
+            x_s = y * jnp.hypot(process.alpha(row.s), process.sigma(row.s))
+            return x_s, (evaluations + taken, finished & arrived)
 
         def to_data(evaluations, finished):
             if self.denoise:
-                return denoiser(x_t, jnp.full(len(x_t), t)).x0, (evaluations + 1, finished)
-            return x_t / process.alpha(t), (evaluations, finished)
+                return denoiser(x_t, jnp.full(len(x_t), row.t)).x0, (evaluations + 1, finished)
+            return x_t / process.alpha(row.t), (evaluations, finished)
 
-        return jax.lax.cond(s == 0, to_data, along_the_flow, *history)
+        return jax.lax.cond(row.s == 0, to_data, along_the_flow, *memory)
 
     def num_evaluations(self, perturbation):
-        """The most that a sample may take."""
         return self.num_segments * flow.evaluations(self.solver, self.max_steps) + self.denoise
 
-    def evaluations(self, history):
-        evaluations, finished = history
+    def last_evaluations(self, perturbation):
+        return int(self.denoise)
+
+    def evaluations(self, memory):
+        evaluations, finished = memory
         flow.refuse_unfinished(finished, self.max_steps)
         return np.asarray(evaluations)
+
+    def with_steps(self, num_steps):
+        """Refused, since the solver chooses its own steps.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("ProbabilityFlow chooses its own steps: set rtol and atol, or take a sampler with num_steps")

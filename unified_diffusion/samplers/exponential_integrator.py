@@ -1,7 +1,7 @@
-"""What the exponential integrators share: DPM-Solver++ and UniPC solve x's linear part exactly.
+"""Functions of the exponential integrators: DPM-Solver++ and UniPC, which solve x's linear part exactly.
 
 With lambda = log(alpha / sigma), half the log-SNR, x_s = (sigma_s / sigma_t) x_t + sigma_s ∫ exp(lambda) x0_hat dlambda
-from lambda_t to lambda_s. Lu et al. 2022b, eq. 8.
+from lambda_t to lambda_s (Lu et al. 2022b, eq. 8).
 """
 
 import math
@@ -12,7 +12,8 @@ import numpy as np
 def phi(k, z):
     """phi_k(z) = ∫_0^1 exp((1 - u) z) u^(k - 1) / (k - 1)! du, in float64; phi_1(z) = (exp(z) - 1) / z.
 
-    phi_{k+1}(z) = (phi_k(z) - 1 / k!) / z, and near 0, where that cancels, its series. Hochbruck & Ostermann 2010.
+    It is computed by phi_{k+1}(z) = (phi_k(z) - 1 / k!) / z, and by its series near 0, where that difference cancels
+    (Hochbruck & Ostermann 2010).
     """
     z = np.asarray(z, np.float64)
     if k == 0:
@@ -24,5 +25,8 @@ def phi(k, z):
 
 
 def orders(num_steps, order):
-    """The order of each step: what its history allows, and 1 for the last, along which lambda rises without end."""
+    """The order of each step `[num_steps]`: as high as the steps before it allow, and 1 in the last step.
+
+    Along the last step, to clean data, lambda rises without end.
+    """
     return np.append(np.minimum(np.arange(1, num_steps), order), 1)

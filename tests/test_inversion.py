@@ -7,7 +7,7 @@ import pytest
 
 from unified_diffusion import Denoiser
 from unified_diffusion.analytic import GaussianMixture
-from unified_diffusion.latents import decode, encode, interpolate, slerp
+from unified_diffusion.inversion import decode, encode, interpolate, slerp
 from unified_diffusion.perturbations import DDPM, NCSN, VP
 
 MEAN, STD = np.array([0.3, -0.5]), 0.4

@@ -30,7 +30,7 @@ def main(arguments=None):
     try:
         check(options.workdir)
         # Here, so that --help and a wrong folder are answered at once.
-        from experiments.workdir import locked
+        from unified_diffusion.runs.folder import locked
 
         with locked(options.workdir):
             write(options.workdir, options.quick)
@@ -70,7 +70,7 @@ def write(workdir, quick):
 
     from experiments.connection.page import page
     from experiments.connection.training import claimed
-    from experiments.workdir import keep_previous, write_json
+    from unified_diffusion.runs.folder import keep_previous, write_json
 
     sections, seconds = [], {}
     modules = {name: importlib.import_module(f"experiments.connection.{name}") for name in SECTIONS}

@@ -2,8 +2,8 @@
 
 import json
 
-from experiments.config import chosen
-from experiments.workdir import AFTER_TRAINING, write_json
+from unified_diffusion.runs.config import chosen
+from unified_diffusion.runs.folder import AFTER_TRAINING, write_json
 
 PHASES = ("training", "sampling", "evaluation")
 LEAVES = ("samples.npz", "samples.json", "eval.json")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.config import read_config, resolve
-from experiments.experiment import create, outline
+from unified_diffusion.runs.config import read_config, resolve
+from unified_diffusion.runs.build import create, outline
 from experiments.main import main
 from unified_diffusion import UserError
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from experiments.settings import Evaluation, Reading, Sampling
+from unified_diffusion.runs.settings import Evaluation, Reading, Sampling
 from unified_diffusion.data import SOURCES
 from unified_diffusion.errors import UserError
 from unified_diffusion.models import MODELS
@@ -29,8 +29,6 @@ from unified_diffusion.registry import lookup, suggest
 from unified_diffusion.samplers import SAMPLERS
 from unified_diffusion.training import Optimizer, Training
 
-CONFIGS = Path(__file__).parent / "configs"
-SWEEPS = Path(__file__).parent / "sweeps"
 NAMED = {
     "data": SOURCES,
     "perturbation": PERTURBATIONS,
@@ -63,8 +61,17 @@ def read_config(name):
     Raises:
         UserError: no such file, or no `get_config` in it.
     """
-    config = read_module("config", name, CONFIGS, "get_config").get_config()
+    config = read_module("config", name, shipped_configs(), "get_config").get_config()
     return _plain(config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config))
+
+
+def shipped_configs():
+    """The folder `experiments/configs`, whose files a config's bare name is looked up in.
+
+    The package `experiments` is found without importing it; where it is not installed the folder does not exist.
+    """
+    spec = importlib.util.find_spec("experiments")
+    return Path(spec.submodule_search_locations[0] if spec else "experiments") / "configs"
 
 
 def read_module(option, name, folder, function):

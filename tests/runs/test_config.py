@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import config as configs
+from unified_diffusion.runs import config as configs
 from unified_diffusion import UserError
 
-FILES = sorted(path.name for path in configs.CONFIGS.glob("*.py") if not path.name.startswith("_"))
+FILES = sorted(path.name for path in configs.shipped_configs().glob("*.py") if not path.name.startswith("_"))
 
 
 def resolve(name="ddpm_digits.py", *overrides):

@@ -6,8 +6,8 @@ import json
 import jax
 import numpy as np
 
-from experiments.trajectory import write_trajectory
-from experiments.workdir import keep_previous, write_json
+from unified_diffusion.runs.trajectory import write_trajectory
+from unified_diffusion.runs.folder import keep_previous, write_json
 from unified_diffusion.data import to_model, to_uint8
 from unified_diffusion.keys import named_key
 from unified_diffusion.samplers import generate

@@ -4,15 +4,15 @@ import contextlib
 
 import jax
 
-from experiments.classifier_evaluation import write_classifier_evaluation
-from experiments.config import differences
-from experiments.evaluation import write_evaluation
-from experiments.experiment import create, data_facts, exact_mixture, load_data
-from experiments.inpainting import write_inpainting
-from experiments.interpolation import write_interpolation
-from experiments.restore import newest
-from experiments.sampling import draw, fitted, picture, write_samples
-from experiments.workdir import (
+from unified_diffusion.runs.classifier_evaluation import write_classifier_evaluation
+from unified_diffusion.runs.config import differences
+from unified_diffusion.runs.evaluation import write_evaluation
+from unified_diffusion.runs.build import create, data_facts, exact_mixture, load_data
+from unified_diffusion.runs.inpainting import write_inpainting
+from unified_diffusion.runs.interpolation import write_interpolation
+from unified_diffusion.runs.restore import newest
+from unified_diffusion.runs.sampling import draw, fitted, picture, write_samples
+from unified_diffusion.runs.folder import (
     AFTER_TRAINING,
     claim,
     claim_data,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.inpainting import known_part, write_inpainting
+from unified_diffusion.runs.inpainting import known_part, write_inpainting
 from experiments.main import main
-from experiments.settings import Sampling
+from unified_diffusion.runs.settings import Sampling
 from unified_diffusion import Denoiser, UserError
 from unified_diffusion.data import Dataset
 from unified_diffusion.perturbations import DDPM

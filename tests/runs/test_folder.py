@@ -5,7 +5,7 @@ import fcntl
 
 import pytest
 
-from experiments.workdir import locked, training_folder, write_json
+from unified_diffusion.runs.folder import locked, training_folder, write_json
 from unified_diffusion.errors import UserError
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments.workdir import read_json
+from unified_diffusion.runs.folder import read_json
 from unified_diffusion.data import Dataset
 from unified_diffusion.evaluation import (
     Measure,

@@ -6,8 +6,8 @@ import json
 import jax
 import numpy as np
 
-from experiments.sampling import control, described, fitted
-from experiments.workdir import keep_previous, write_json
+from unified_diffusion.runs.sampling import control, described, fitted
+from unified_diffusion.runs.folder import keep_previous, write_json
 from unified_diffusion import data
 from unified_diffusion.errors import UserError
 from unified_diffusion.guidance import num_evaluations

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.config import build, chosen, resolve
-from experiments.restore import newest
-from experiments.settings import Evaluation, Sampling
-from experiments.workdir import read_json, training_folder
+from unified_diffusion.runs.config import build, chosen, resolve
+from unified_diffusion.runs.restore import newest
+from unified_diffusion.runs.settings import Evaluation, Sampling
+from unified_diffusion.runs.folder import read_json, training_folder
 from unified_diffusion.analytic import GaussianMixture
 from unified_diffusion.data import toy
 from unified_diffusion.denoiser import Denoiser

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from experiments.workdir import keep_previous, write_json
+from unified_diffusion.runs.folder import keep_previous, write_json
 from unified_diffusion import data, latents
 from unified_diffusion.errors import UserError
 from unified_diffusion.keys import named_key

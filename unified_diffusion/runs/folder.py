@@ -8,7 +8,7 @@ import logging
 import time
 from pathlib import Path
 
-from experiments.config import differences
+from unified_diffusion.runs.config import differences
 from unified_diffusion.errors import UserError
 from unified_diffusion.visualization import plot_training, save_png
 

@@ -5,7 +5,6 @@ python -m experiments.main --config=NAME.py [--workdir=DIR]
 """
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
@@ -70,29 +69,18 @@ def split_overrides(arguments, parser):
 def run(options, overrides):
     """Does what the options say; returns the exit code."""
     # Here, so that --help and a mistyped option answer at once.
-    from unified_diffusion.runs import commands, config, folder
+    from unified_diffusion.runs import commands
+    from unified_diffusion.runs.folder import reopened
 
     if options.mode == "train":
-        file = config.read_config(options.config)
-        source = {"config": options.config, "settings": json.loads(json.dumps(file)), "overrides": overrides}
-        resolved = config.resolve(file, overrides)
-        with folder.locked(options.workdir):
-            return commands.train(resolved, source, options.workdir)
-    trained = folder.read_json(options.workdir, "config.json")
-    if options.config is None:
-        source = folder.read_json(options.workdir, "config_source.json")
-        resolved = config.resolve(source["settings"], config.later(source["overrides"], overrides))
-    else:
-        resolved = config.resolve(config.read_config(options.config), overrides)
-    changed = config.differences(trained, resolved)
-    folder.refuse(options.workdir, {name: pair for name, pair in changed.items() if folder.affects_samples(name)})
+        return commands.start(options.config, options.workdir, overrides)
     later_modes = {
         "sample": commands.sample,
         "eval": commands.evaluate,
         "interpolate": commands.interpolate,
         "inpaint": commands.inpaint,
     }
-    return later_modes[options.mode](resolved, options.workdir)
+    return later_modes[options.mode](reopened(options.workdir, overrides, options.config), options.workdir)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ def write(workdir, quick):
 
     from experiments.connection.page import page
     from experiments.connection.training import claimed
-    from unified_diffusion.runs.folder import keep_previous, write_json
+    from unified_diffusion.files import write_json
+    from unified_diffusion.runs.folder import keep_previous
 
     sections, seconds = [], {}
     modules = {name: importlib.import_module(f"experiments.connection.{name}") for name in SECTIONS}

@@ -164,7 +164,8 @@ def _cluster(options, directory, trainings):
 
 def _write_sweep(directory, made, options, command):
     """Writes sweep.json: what the sweep is, for its page and its summary."""
-    from unified_diffusion.runs.folder import read_json, write_json
+    from unified_diffusion.files import write_json
+    from unified_diffusion.runs.folder import read_json
 
     path = directory / "sweep.json"
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")

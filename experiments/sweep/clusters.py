@@ -17,7 +17,7 @@ from submitit.core.utils import FailedJobError
 
 from experiments.sweep.jobs import Job
 from unified_diffusion.errors import UserError
-from unified_diffusion.runs.folder import write_json
+from unified_diffusion.files import write_json
 
 # Slurm's states of a job that will not run again; whatever else there is goes on, or is put back into the queue.
 _OVER = {

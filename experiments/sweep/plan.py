@@ -20,6 +20,7 @@ from unified_diffusion.registry import choose, suggest
 from unified_diffusion.runs import config as configs
 from unified_diffusion.runs.build import create, data_facts, load_data, outline
 from unified_diffusion.runs.folder import check_claim, has_checkpoints, training_folder
+from unified_diffusion.runs.sections import build
 
 _SWEEPS = Path(__file__).parents[1] / "sweeps"
 # Of a folder's name; most file systems take 255 bytes, and some files in it are named after it.
@@ -183,7 +184,7 @@ def check_runs(runs):
                 load_data(run.config, "test")
                 facts[data] = data_facts(load_data(run.config))
             # Seeds and numbers of samples change nothing that is traced.
-            configs.build("sampling", run.config["sampling"])
+            build("sampling", run.config["sampling"])
             key = _key(run.config, *(set(run.config) - {"seed", "sampling"}))
             if key not in checked:
                 checked[key] = _traced(create(run.config, facts[data], outline))

@@ -11,7 +11,7 @@ from experiments.sweep.summary import collect
 from experiments.sweeps import ddpm_table2, samplers, swap, weightings
 from unified_diffusion.objectives import WEIGHTINGS
 from unified_diffusion.runs.build import create, outline
-from unified_diffusion.runs.config import build
+from unified_diffusion.runs.sections import build
 
 SHIPPED = {"weightings.py": weightings, "ddpm_table2.py": ddpm_table2, "swap.py": swap, "samplers.py": samplers}
 CONFIGS = ("ddpm_digits.py", "ddpm_cifar.py")

@@ -8,7 +8,7 @@ from experiments.sweep.__main__ import main
 from experiments.sweep.plan import check_runs, make_plan, parse_grid, run_name
 from experiments.sweep.record import new_record, write_record
 from unified_diffusion.errors import UserError
-from unified_diffusion.runs.folder import write_json
+from unified_diffusion.files import write_json
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 
-from unified_diffusion.runs.evaluation import measured_levels, rows_of, standard_error
-from unified_diffusion.runs.folder import keep_previous, write_json
 from unified_diffusion.evaluation import accuracy_per_level
+from unified_diffusion.files import write_json
+from unified_diffusion.runs.evaluation import measured_levels, rows_of, standard_error
+from unified_diffusion.runs.folder import keep_previous
 from unified_diffusion.visualization import plot_accuracy, save_png
 
 

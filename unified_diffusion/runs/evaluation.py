@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unified_diffusion.runs.flow_evaluation import measure_likelihood
-from unified_diffusion.runs.sample_evaluation import measure_samples, table
-from unified_diffusion.runs.folder import keep_previous, write_json
 from unified_diffusion.errors import UserError
 from unified_diffusion.evaluation import dataset_bound, error_per_level, fisher_divergence
+from unified_diffusion.files import write_json
+from unified_diffusion.runs.flow_evaluation import measure_likelihood
+from unified_diffusion.runs.folder import keep_previous
+from unified_diffusion.runs.sample_evaluation import measure_samples, table
 from unified_diffusion.visualization import plot_bound, plot_levels, plot_rate_distortion, save_png
 
 

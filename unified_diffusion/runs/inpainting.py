@@ -6,12 +6,13 @@ import json
 import jax
 import numpy as np
 
-from unified_diffusion.runs.sampling import control, described, fitted
-from unified_diffusion.runs.folder import keep_previous, write_json
 from unified_diffusion import data
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_json
 from unified_diffusion.guidance import num_evaluations
 from unified_diffusion.keys import named_key
+from unified_diffusion.runs.folder import keep_previous
+from unified_diffusion.runs.sampling import control, described, fitted
 from unified_diffusion.samplers import Conditioned
 from unified_diffusion.visualization import image_grid, save_png
 
@@ -20,30 +21,30 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
     """Writes inpainting.png, a column for each test image, and inpainting.json, which tells how.
 
     The rows are the image, what is known of it (the rest is mid-grey, or has no colour), and
-    `sampling.completions` completions. Where a class can be asked for they are of the image's own, or of
+    `inpainting.completions` completions. Where a class can be asked for they are of the image's own, or of
     `sampling.label`. A picture that is there already and was made in the same way stays; another is kept under another
     name. The training data are for a sampler that has to be fitted.
 
     Raises:
         UserError: data that are no images, no colours to find, too few images, or a sampler that cannot be conditioned.
     """
-    sampling = experiment.sampling
-    mask, basis = known_part(sampling.mask, experiment.shape)
+    sampling, settings = experiment.sampling, experiment.inpainting
+    mask, basis = known_part(settings.mask, experiment.shape)
     chosen = np.asarray(jax.random.permutation(named_key(sampling.seed, "inpainted"), len(dataset)))
-    if len(chosen) < sampling.masked_images:
-        raise UserError(f"sampling.masked_images = {sampling.masked_images}: the test split has only {len(chosen)}")
+    if len(chosen) < settings.masked_images:
+        raise UserError(f"inpainting.masked_images = {settings.masked_images}: the test split has only {len(chosen)}")
     guided = experiment.for_sampling(denoiser)
-    counted = Conditioned(experiment.sampler, 0.0, False, resamplings=sampling.resamplings)
+    counted = Conditioned(experiment.sampler, 0.0, False, resamplings=settings.resamplings)
     how = {
         "step": step,
-        "mask": sampling.mask,
-        "resamplings": sampling.resamplings,
+        "mask": settings.mask,
+        "resamplings": settings.resamplings,
         "sampler": type(experiment.sampler).__name__,
         **dataclasses.asdict(experiment.sampler),
         "num_evaluations": num_evaluations(counted, guided),
         "under": described(experiment.sampled_under),
-        "masked_images": sampling.masked_images,
-        "completions": sampling.completions,
+        "masked_images": settings.masked_images,
+        "completions": settings.completions,
         "seed": sampling.seed,
         "ema": sampling.ema,
         **control(experiment, counted),
@@ -53,19 +54,19 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
         print(f"{png} is there already, made in the same way")
         return
     print(
-        f"drawing {sampling.completions} completions of each of {sampling.masked_images} test images "
-        f"(mask {sampling.mask!r}), {how['num_evaluations']:,} network evaluations each",
+        f"drawing {settings.completions} completions of each of {settings.masked_images} test images "
+        f"(mask {settings.mask!r}), {how['num_evaluations']:,} network evaluations each",
         flush=True,
     )
-    batch = dataset.gather(chosen[: sampling.masked_images])
+    batch = dataset.gather(chosen[: settings.masked_images])
     images = np.asarray(data.to_model(batch["x0"]))
     sampler = fitted(experiment, denoiser, train_data)
-    sampler = Conditioned(sampler, images, mask, basis=basis, resamplings=sampling.resamplings)
+    sampler = Conditioned(sampler, images, mask, basis=basis, resamplings=settings.resamplings)
     known = sampler.from_basis(np.where(mask, sampler.to_basis(images), 0))
     label = experiment.labels(len(images))
     if label is not None and sampling.label is None:
         label = batch["label"]
-    keys = jax.random.split(named_key(sampling.seed, "inpainting"), sampling.completions)
+    keys = jax.random.split(named_key(sampling.seed, "inpainting"), settings.completions)
     rows = [images, known, *(sampler(guided, key, images.shape, label) for key in keys)]
     picture = image_grid(np.asarray(data.to_uint8(np.concatenate(rows))), columns=len(images))
     keep_previous(png, about)
@@ -75,7 +76,7 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
 
 
 def known_part(name, shape):
-    """(mask, basis) of the part that `sampling.mask` says is known, for images of this shape.
+    """(mask, basis) of the part that `inpainting.mask` says is known, for images of this shape.
 
     Raises:
         UserError: points, or colours of images that have none.
@@ -85,7 +86,9 @@ def known_part(name, shape):
     height, width, channels = shape
     if name == "grey":
         if channels != 3:
-            raise UserError("sampling.mask = 'grey' finds colours, and these images have none: take 'half' or 'centre'")
+            raise UserError(
+                "inpainting.mask = 'grey' finds colours, and these images have none: take 'half' or 'centre'"
+            )
         return np.array([True, False, False]), "grey"
     row, column = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
     if name == "half":

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from unified_diffusion.runs.folder import read_json
 from unified_diffusion.data import Dataset
 from unified_diffusion.evaluation import (
     Measure,
@@ -15,6 +14,7 @@ from unified_diffusion.evaluation import (
     random_halves,
     training_neighbours,
 )
+from unified_diffusion.runs.folder import read_json
 from unified_diffusion.visualization import neighbours_picture
 
 

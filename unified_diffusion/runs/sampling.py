@@ -6,10 +6,11 @@ import json
 import jax
 import numpy as np
 
-from unified_diffusion.runs.trajectory import write_trajectory
-from unified_diffusion.runs.folder import keep_previous, write_json
 from unified_diffusion.data import to_model, to_uint8
+from unified_diffusion.files import write_json
 from unified_diffusion.keys import named_key
+from unified_diffusion.runs.folder import keep_previous
+from unified_diffusion.runs.trajectory import write_trajectory
 from unified_diffusion.samplers import generate
 from unified_diffusion.training.mesh import batch_sharding, data_mesh
 from unified_diffusion.visualization import image_grid, plot_points, save_png

@@ -1,6 +1,7 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and locks between processes."""
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -35,6 +36,24 @@ def write_atomically(path, write):
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def file_lock(path):
+    """Runs the block in one process at a time; the others wait.
+
+    Args:
+        path: the file that is locked. Where it cannot be written nothing is locked.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError:
+        yield
+        return
+    with lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path, text):

@@ -5,8 +5,7 @@ import numpy as np
 from unified_diffusion.data import to_uint8
 from unified_diffusion.keys import named_key
 from unified_diffusion.perturbations import expand
-from unified_diffusion.visualization import image_grid, save_gif, save_png
-from unified_diffusion.visualization.figures import plot_clouds
+from unified_diffusion.visualization import image_grid, plot_clouds, save_gif, save_png
 
 ROWS = 10
 FRAME, LAST = 120, 1500  # milliseconds

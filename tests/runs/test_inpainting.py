@@ -76,7 +76,7 @@ def images(workdir, side=4, columns=3):
 def test_a_finished_run(tmp_path, capsys):
     assert main([*DIGITS, f"--workdir={tmp_path}"]) == 0
     command = ["--mode=inpaint", f"--workdir={tmp_path}", "--config.inpainting.masked_images=3"]
-    change = ["--config.inpainting.completions=2", "--config.sampling.resamplings=2"]
+    change = ["--config.inpainting.completions=2", "--config.inpainting.resamplings=2"]
     assert main([*command, *change]) == 0
     output = capsys.readouterr().out
     assert "2 completions of each of 3 test images (mask 'half'), 5 network evaluations each" in output

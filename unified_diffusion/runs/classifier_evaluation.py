@@ -1,4 +1,4 @@
-"""Measures of a classifier's run: eval.json and its picture."""
+"""The measures of a classifier's run: eval.json and its picture."""
 
 import jax
 import numpy as np
@@ -13,8 +13,8 @@ from unified_diffusion.visualization import plot_accuracy, save_png
 def write_classifier_evaluation(experiment, classifier, step, dataset, workdir):
     """Writes eval.json and eval.png.
 
-    eval.json holds "step", "ema", "num_parameters", "num_examples", "accuracy" (the mean over the levels measured),
-    "test_loss" (of the cross-entropy, in nats), the "_standard_error" of both over the examples (null for one), and
+    eval.json holds "step", "ema", "num_parameters", "num_examples", "accuracy" (the mean over the measured levels),
+    "test_loss" (the mean cross-entropy, in nats), the "_standard_error" of both over the examples (null for one), and
     "levels", a list of t, log_snr, sigma, accuracy and loss.
 
     Args:

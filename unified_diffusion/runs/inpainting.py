@@ -20,10 +20,10 @@ from unified_diffusion.visualization import image_grid, save_png
 def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=None):
     """Writes inpainting.png, a column for each test image, and inpainting.json, which tells how.
 
-    The rows are the image, what is known of it (the rest is mid-grey, or has no colour), and
-    `inpainting.completions` completions. Where a class can be asked for they are of the image's own, or of
-    `sampling.label`. A picture that is there already and was made in the same way stays; another is kept under another
-    name. The training data are for a sampler that has to be fitted.
+    The rows are the image, its known part (the rest is mid-grey, or has no colour), and `inpainting.completions`
+    completions. If a class can be asked for, the completions are of the image's own class, or of `sampling.label`. A
+    picture that was made in the same way already stays; every other one is kept under another name. Only a sampler that
+    has to be fitted needs the training data.
 
     Raises:
         UserError: data that are no images, no colours to find, too few images, or a sampler that cannot be conditioned.
@@ -76,7 +76,7 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
 
 
 def known_part(name, shape):
-    """(mask, basis) of the part that `inpainting.mask` says is known, for images of this shape.
+    """(mask, basis) of the known part that `inpainting.mask` names, for images of this shape.
 
     Raises:
         UserError: points, or colours of images that have none.

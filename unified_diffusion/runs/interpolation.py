@@ -1,4 +1,4 @@
-"""The way between two test images, through the latents of DDIM's ODE."""
+"""The ways between pairs of test images, through the latents of DDIM's ODE."""
 
 import jax
 import numpy as np
@@ -53,7 +53,9 @@ def write_interpolation(experiment, denoiser, step, dataset, workdir):
 
 
 def pairs(dataset, number, seed, same_class=False):
-    """Two batches of `number` examples, no example twice, drawn at random; example i of both of one class, if asked.
+    """Two batches of `number` examples each, drawn at random, no example twice.
+
+    With `same_class` the examples i of both batches are of one class.
 
     Raises:
         UserError: too few examples.

@@ -19,12 +19,17 @@ from unified_diffusion.visualization import image_grid, plot_points, save_png
 def draw(experiment, denoiser, number, sampler, progress=None, evaluations=None):
     """(samples `[number, ...]`, labels or None): uint8 images, or float32 points.
 
-    The denoiser is given as it was trained, and read under the experiment's `under`; the sampler is the experiment's,
-    as `fitted` gives it. `evaluations` is a list that gets what it took for each sample.
+    Args:
+        experiment: the run's objects, whose `sampling` and `under` hold.
+        denoiser: the denoiser as it was trained.
+        number: how many samples are drawn.
+        sampler: the experiment's sampler, as `fitted` gives it.
+        progress: as in `generate`.
+        evaluations: a list that gets the network evaluations of each sample, or None.
     """
     sampling, mesh = experiment.sampling, data_mesh()
     labels = experiment.labels(number)
-    # A multiple of the devices: a sample does not depend on how many are drawn with it.
+    # A multiple of the number of devices; a sample does not depend on the number that is drawn with it.
     batch_size = -(-min(number, sampling.batch_size) // mesh.size) * mesh.size
     samples = generate(
         sampler,
@@ -42,9 +47,9 @@ def draw(experiment, denoiser, number, sampler, progress=None, evaluations=None)
 
 
 def fitted(experiment, denoiser, dataset, limit=None):
-    """The experiment's sampler, fitted to the denoiser, unguided, if it has to be.
+    """The experiment's sampler, fitted to the unguided denoiser if it is one that has to be.
 
-    That takes `sampling.fitting_examples` of the training data, `limit` at most: always the same ones of a seed.
+    The fit takes `sampling.fitting_examples` of the training data, `limit` at most, the same examples for a seed.
     """
     if not experiment.fitting_evaluations:
         return experiment.sampler
@@ -61,7 +66,7 @@ def fitted(experiment, denoiser, dataset, limit=None):
 
 
 def picture(samples, reference=None, labels=None):
-    """A grid of images, of which a column is one class where the labels are some few in turn; or a plot of points."""
+    """A grid of images, with a column for each class if there are 2 to 20 of them in turn; or a plot of points."""
     if samples.ndim != 4:
         return plot_points(samples, reference)
     classes = 0 if labels is None else len(np.unique(labels))
@@ -69,13 +74,23 @@ def picture(samples, reference=None, labels=None):
 
 
 def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
-    """Writes samples.npz (`arr_0`, and `labels` where conditional), samples.png and samples.json, which tells how.
+    """Writes samples.npz (`arr_0`, and `labels` if conditional), samples.png, and samples.json, which has the settings.
 
-    Samples that are there already and were made in the same way stay; others are kept under another name. The training
-    data are asked for only by a sampler that has to be fitted; samples.json then has "fitting": how many of them, and
-    the network evaluations that this took in all, beside the "num_evaluations" of each sample; and "fitted": what came
-    of it. Of an adaptive sampler "num_evaluations" is the most that a sample may take, and "measured_evaluations" what
-    they took. With `sampling.frames` there are strips.png and sampling.gif, too, of the samples on their way.
+    Samples that were made in the same way already stay; all others are kept under another name. With `sampling.frames`
+    there are strips.png and sampling.gif, too, of the samples on their way from noise.
+
+    samples.json has the "num_evaluations" of the network for each sample. An adaptive sampler's "num_evaluations" is
+    the most that a sample may take, and "measured_evaluations" has the counts that were measured. A sampler that has to
+    be fitted has "fitting", the number of training examples and of the network evaluations for all of them, and
+    "fitted", the fields that the fit has set.
+
+    Args:
+        experiment: the run's objects.
+        denoiser: the denoiser as it was trained.
+        step: the number of steps that it was trained for.
+        workdir: the run's folder.
+        dataset: the training data; only a sampler that has to be fitted needs them.
+        reference: points of the data to draw below the samples, or None.
     """
     sampling = experiment.sampling
     fitting = None
@@ -131,7 +146,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
 
 
 def control(experiment, sampler):
-    """{"label", "guidance", "classifier"} of samples.json: the class asked for, and what guides; Nones for nothing."""
+    """{"label", "guidance", "classifier"} of samples.json: the class asked for, and the guides; Nones without them."""
     sampling = experiment.sampling
     guidance, classifier = None, None
     if sampling.guidance_scale != 1:
@@ -154,13 +169,13 @@ def described(perturbation):
 
 
 def _changes(sampler, fitted):
-    """{field: value} of what fitting gave it."""
+    """{field: value} of the fields that the fit has set."""
     before = dataclasses.asdict(sampler)
     return {name: value for name, value in dataclasses.asdict(fitted).items() if value != before[name]}
 
 
 def _same(about, how):
-    """Whether samples.json tells `how`; one of an older version does not say all of it."""
+    """Whether the file `about` tells the settings `how`; the file of an older version lacks some of them."""
     older = {**dict.fromkeys(("under", "fitting", "label", "guidance", "classifier")), "frames": 0}
     told = {**older, **json.loads(about.read_text())}
     for name in ("fitted", "measured_evaluations"):

@@ -1,4 +1,4 @@
-"""The sections of a config that are settings of a command, or of how the network is read."""
+"""The sections of a config that are settings of a command, and those of the network's reading."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from unified_diffusion.reverse import VARIANCES
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenoiserSettings:
-    """How the network is read.
+    """The way in which the network is read.
 
     Args:
         prediction: the meaning of the network's output: "eps", "x0", "v", "score" or "mean".

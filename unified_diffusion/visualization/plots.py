@@ -43,7 +43,7 @@ def plot_levels(log_snr, error, weight):
 
 
 def plot_accuracy(log_snr, accuracy, chance):
-    """How often a classifier is right at each noise level, over guessing; clean data to the right."""
+    """A classifier's accuracy at each noise level, beside chance; clean data to the right."""
     axes = _axes(6, 4)
     axes.plot(log_snr, accuracy, marker=".", label="classifier")
     axes.axhline(chance, color="0.6", linestyle="--", label="chance")
@@ -54,9 +54,9 @@ def plot_accuracy(log_snr, accuracy, chance):
 
 
 def plot_bound(log_snr, per_level, unit):
-    """What each step of the reverse chain costs, over the log-SNR that it starts from; the decoder is on the right.
+    """The cost of each step of the reverse chain over the log-SNR that it starts from; the decoder is on the right.
 
-    A decoder that is a density may have a cost below zero: it is left out then.
+    A decoder that is a density may have a cost below zero, and is left out then.
     """
     axes = _axes(6, 4)
     axes.plot(log_snr[1:], per_level[1:], marker=".", label="step of the chain")
@@ -69,7 +69,7 @@ def plot_bound(log_snr, per_level, unit):
 
 
 def plot_rate_distortion(rate, distortion, rate_unit, distortion_unit):
-    """The error that is left when so much has been sent. Ho et al. 2020, figure 5."""
+    """The error that is left over the bits that have been sent. Ho et al. 2020, figure 5."""
     axes = _axes(6, 4)
     axes.plot(rate, distortion, marker=".")
     axes.set(xlabel=f"rate ({rate_unit})", ylabel=f"distortion ({distortion_unit})")

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from experiments import config as configs
-from experiments.experiment import create
 from experiments.main import split_overrides
-from experiments.workdir import write_json
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_json
 from unified_diffusion.keys import named_key
+from unified_diffusion.runs import config as configs
+from unified_diffusion.runs.build import create
 from unified_diffusion.training import initial_state, make_train_step, objective_state, scan_steps
 from unified_diffusion.training.mesh import batch_sharding, check_batch_size, data_mesh, place_batch, replicated
 

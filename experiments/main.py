@@ -5,7 +5,6 @@ python -m experiments.main --config=NAME.py [--workdir=DIR]
 """
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
@@ -70,29 +69,18 @@ def split_overrides(arguments, parser):
 def run(options, overrides):
     """Does what the options say; returns the exit code."""
     # Here, so that --help and a mistyped option answer at once.
-    from experiments import config, modes, workdir
+    from unified_diffusion.runs import commands
+    from unified_diffusion.runs.folder import reopened
 
     if options.mode == "train":
-        file = config.read_config(options.config)
-        source = {"config": options.config, "settings": json.loads(json.dumps(file)), "overrides": overrides}
-        resolved = config.resolve(file, overrides)
-        with workdir.locked(options.workdir):
-            return modes.train(resolved, source, options.workdir)
-    trained = workdir.read_json(options.workdir, "config.json")
-    if options.config is None:
-        source = workdir.read_json(options.workdir, "config_source.json")
-        resolved = config.resolve(source["settings"], config.later(source["overrides"], overrides))
-    else:
-        resolved = config.resolve(config.read_config(options.config), overrides)
-    changed = config.differences(trained, resolved)
-    workdir.refuse(options.workdir, {name: pair for name, pair in changed.items() if workdir.affects_samples(name)})
+        return commands.start(options.config, options.workdir, overrides)
     later_modes = {
-        "sample": modes.sample,
-        "eval": modes.evaluate,
-        "interpolate": modes.interpolate,
-        "inpaint": modes.inpaint,
+        "sample": commands.sample,
+        "eval": commands.evaluate,
+        "interpolate": commands.interpolate,
+        "inpaint": commands.inpaint,
     }
-    return later_modes[options.mode](resolved, options.workdir)
+    return later_modes[options.mode](reopened(options.workdir, overrides, options.config), options.workdir)
 
 
 if __name__ == "__main__":

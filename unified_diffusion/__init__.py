@@ -1,14 +1,20 @@
 """DDPM and NCSN as one model: they differ only in how they destroy data, x_t = alpha(t) x_0 + sigma(t) eps."""
 
+from typing import TYPE_CHECKING
+
 from unified_diffusion import analytic, guidance, inversion, likelihood, models, objectives, perturbations, samplers
 from unified_diffusion import inversion as latents
 from unified_diffusion.denoiser import Denoiser, Prediction
 from unified_diffusion.errors import UserError
 from unified_diffusion.version import __version__
 
+if TYPE_CHECKING:
+    from unified_diffusion.runs.run import Run, open_run, train
+
 __all__ = [
     "Denoiser",
     "Prediction",
+    "Run",
     "UserError",
     "__version__",
     "analytic",
@@ -18,6 +24,21 @@ __all__ = [
     "likelihood",
     "models",
     "objectives",
+    "open_run",
     "perturbations",
     "samplers",
+    "train",
 ]
+
+
+def __getattr__(name):
+    """Imports the names of `runs` when they are first asked for: they bring Orbax, TFDS and grain along."""
+    if name not in ("Run", "open_run", "train"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from unified_diffusion.runs import run
+
+    return getattr(run, name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import SUFFIX
 
 OWN = {"index.html", "connection.json", "digits", "mixture", ".lock"}
-# What a run that was killed while it wrote may leave.
-HALF_WRITTEN = {"index.tmp", "connection.json.tmp"}
 SECTIONS = ("weightings", "identities", "steps", "gradients", "mixture")
 
 
@@ -30,7 +29,7 @@ def main(arguments=None):
     try:
         check(options.workdir)
         # Here, so that --help and a wrong folder are answered at once.
-        from experiments.workdir import locked
+        from unified_diffusion.runs.folder import locked
 
         with locked(options.workdir):
             write(options.workdir, options.quick)
@@ -52,10 +51,17 @@ def check(workdir):
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir} is a file: take a folder")
     strange = [
-        path.name for path in workdir.glob("*") if path.name not in OWN | HALF_WRITTEN and not is_previous(path.name)
+        path.name
+        for path in workdir.glob("*")
+        if path.name not in OWN and not is_previous(path.name) and not is_partial(path)
     ]
     if strange:
         raise UserError(f"--workdir={workdir} has other things in it, such as {min(strange)}: take an empty folder")
+
+
+def is_partial(path):
+    """Whether a file is one that a run which was killed while it wrote may have left."""
+    return path.suffix == SUFFIX and path.name.rsplit(".", 2)[0] in OWN
 
 
 def is_previous(name):
@@ -70,7 +76,8 @@ def write(workdir, quick):
 
     from experiments.connection.page import page
     from experiments.connection.training import claimed
-    from experiments.workdir import keep_previous, write_json
+    from unified_diffusion.files import write_json, write_text
+    from unified_diffusion.runs.folder import keep_previous
 
     sections, seconds = [], {}
     modules = {name: importlib.import_module(f"experiments.connection.{name}") for name in SECTIONS}
@@ -87,9 +94,7 @@ def write(workdir, quick):
     keep_previous(html, table)
     numbers = {name: section.numbers for name, section in zip(SECTIONS, sections, strict=True)}
     write_json(table, {"quick": quick, "seconds": seconds, **numbers})
-    temporary = html.with_suffix(".tmp")
-    temporary.write_text(page(TITLE, INTRODUCTION, sections, facts(quick, total)), encoding="utf-8")
-    temporary.replace(html)
+    write_text(html, page(TITLE, INTRODUCTION, sections, facts(quick, total)))
     print(f"wrote {html} and {table} in {total:.0f} s")
 
 

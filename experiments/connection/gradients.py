@@ -12,7 +12,7 @@ from experiments.connection.training import trained
 from unified_diffusion import data
 from unified_diffusion.keys import named_key
 from unified_diffusion.objectives import WEIGHTINGS, Denoising, weight
-from unified_diffusion.visualization.figures import Curve, plot_panels
+from unified_diffusion.visualization import Curve, plot_panels
 
 TITLE = "Why L_simple trains more easily than the bound"
 # DDPM's own chain; the cosine one's last betas, near 1, would add a few huge weights of the bound at the noisy end.

@@ -12,7 +12,7 @@ from unified_diffusion.gaussian import kl_divergence
 from unified_diffusion.models import MLP
 from unified_diffusion.objectives import Denoising, weight
 from unified_diffusion.perturbations import DDPM, NCSN, expand
-from unified_diffusion.visualization.figures import Curve, plot_panels
+from unified_diffusion.visualization import Curve, plot_panels
 
 TITLE = "The identities, measured"
 CHAIN = DDPM()

@@ -15,7 +15,7 @@ from unified_diffusion.keys import named_key
 from unified_diffusion.perturbations import NCSN
 from unified_diffusion.samplers import Ancestral, AnnealedLangevin
 from unified_diffusion.samplers.langevin import LangevinRow
-from unified_diffusion.visualization.figures import plot_clouds, plot_fields
+from unified_diffusion.visualization import plot_clouds, plot_fields
 
 TITLE = "Two modes of unequal weight"
 DENSITY = "gaussians_unequal"

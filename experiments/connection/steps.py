@@ -10,7 +10,7 @@ from unified_diffusion.perturbations import DDPM, NCSN
 from unified_diffusion.samplers import Ancestral, AnnealedLangevin, Row
 from unified_diffusion.samplers.base import noise_like
 from unified_diffusion.samplers.langevin import LangevinRow
-from unified_diffusion.visualization.figures import Curve, plot_panels
+from unified_diffusion.visualization import Curve, plot_panels
 
 TITLE = "An ancestral step beside a Langevin step"
 CHAIN = "DDPM, 1000 linear steps"

@@ -1,8 +1,8 @@
 """The networks of the page, trained by the package's own loop."""
 
-from experiments import config as configs
-from experiments.experiment import create, data_facts, load_data
-from experiments.workdir import claim, claim_data
+from unified_diffusion.runs import config as configs
+from unified_diffusion.runs.build import create, data_facts, load_data
+from unified_diffusion.runs.folder import claim, claim_data
 from unified_diffusion.training import train
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from experiments.connection.page import Section, figure, formula, table, text
 from unified_diffusion.objectives import WEIGHTINGS, weight
 from unified_diffusion.perturbations import DDPM, NCSN
-from unified_diffusion.visualization.figures import Curve, plot_panels
+from unified_diffusion.visualization import Curve, plot_panels
 
 TITLE = "Every weighting on one axis"
 PROCESSES = {"DDPM, 1000 linear steps": DDPM(), "NCSNv2, 232 levels": NCSN(232, sigma_min=0.02, sigma_max=100.0)}

@@ -87,7 +87,7 @@ def run(options, overrides, command):
     import jax
 
     from experiments.sweep import plan
-    from experiments.workdir import locked
+    from unified_diffusion.runs.folder import locked
 
     if options.cluster != "debug":
         jax.config.update("jax_platforms", "cpu")  # this process only looks; the accelerators are the jobs'
@@ -164,7 +164,8 @@ def _cluster(options, directory, trainings):
 
 def _write_sweep(directory, made, options, command):
     """Writes sweep.json: what the sweep is, for its page and its summary."""
-    from experiments.workdir import read_json, write_json
+    from unified_diffusion.files import write_json
+    from unified_diffusion.runs.folder import read_json
 
     path = directory / "sweep.json"
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")

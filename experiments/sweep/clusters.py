@@ -16,8 +16,8 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from experiments.sweep.jobs import Job
-from experiments.workdir import write_json
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_json
 
 # Slurm's states of a job that will not run again; whatever else there is goes on, or is put back into the queue.
 _OVER = {

@@ -103,18 +103,19 @@ class Job(Checkpointable):
     def _attempt(self, submitits):
         """Does the run; the signal that stopped it, or None. Its end is in run.json, whatever it is."""
         # Here, since JAX reads the environment when it is imported.
-        from experiments import modes, workdir
         from experiments.sweep import record
+        from unified_diffusion.runs import commands
+        from unified_diffusion.runs.folder import locked
 
         folder = self.folder / self.run.name
-        with workdir.locked(folder, PATIENCE):
+        with locked(folder, PATIENCE):
             if record.is_finished(folder, self.run.config):
                 return None
             attempt = Attempt(folder, self.run)
             trained_in = self.run.trained_in and self.folder / self.run.trained_in
             try:
                 attempt.begin()
-                code = modes.train(self.run.config, self.run.source, folder, trained_in, attempt.phase)
+                code = commands.train(self.run.config, self.run.source, folder, trained_in, attempt.phase)
             except KeyboardInterrupt as stop:
                 number = getattr(stop, "number", signal.SIGINT)
                 if number == signal.SIGUSR2 and _is_time_up(submitits):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import plotly.offline
 
-from experiments.config import flatten
 from experiments.sweep.figures import figures
 from experiments.sweep.pictures import drawn_picture, sample_picture
 from experiments.sweep.results import dash_legend, published_sources, state, table
 from experiments.sweep.summary import collect, short_value, summary_csv, write_text
+from unified_diffusion.runs.config import flatten
 
 STATES = ("finished", "running", "waiting", "interrupted", "failed")
 RULES = (

@@ -8,18 +8,21 @@ import itertools
 import json
 import re
 import sys
+from pathlib import Path
 
 import jax
 from tqdm import tqdm
 
-from experiments import config as configs
-from experiments.experiment import create, data_facts, load_data, outline
 from experiments.sweep.jobs import Run
 from experiments.sweep.record import is_trained, trains
-from experiments.workdir import check_claim, has_checkpoints, training_folder
 from unified_diffusion.errors import UserError
 from unified_diffusion.registry import choose, suggest
+from unified_diffusion.runs import config as configs
+from unified_diffusion.runs.build import create, data_facts, load_data, outline
+from unified_diffusion.runs.folder import check_claim, has_checkpoints, training_folder
+from unified_diffusion.runs.sections import build
 
+_SWEEPS = Path(__file__).parents[1] / "sweeps"
 # Of a folder's name; most file systems take 255 bytes, and some files in it are named after it.
 _LONGEST_NAME = 120
 # What a sweep file may say beside its runs, and a published figure in it, with what stands where it says nothing.
@@ -181,7 +184,7 @@ def check_runs(runs):
                 load_data(run.config, "test")
                 facts[data] = data_facts(load_data(run.config))
             # Seeds and numbers of samples change nothing that is traced.
-            configs.build("sampling", run.config["sampling"])
+            build("sampling", run.config["sampling"])
             key = _key(run.config, *(set(run.config) - {"seed", "sampling"}))
             if key not in checked:
                 checked[key] = _traced(create(run.config, facts[data], outline))
@@ -225,7 +228,7 @@ def _read_sweep(name):
     Raises:
         UserError: no such file, no list of overrides in it, or something of another form than it must have.
     """
-    module = configs.read_module("sweep", name, configs.SWEEPS, "get_sweep")
+    module = configs.read_module("sweep", name, _SWEEPS, "get_sweep")
     entries = module.get_sweep()
     if not isinstance(entries, collections.abc.Iterable) or not (entries := list(entries)):
         raise UserError(f"--sweep={name}: get_sweep() must return a list of overrides, each a dict of field and value")

@@ -2,8 +2,10 @@
 
 import json
 
-from experiments.config import build
-from experiments.workdir import AFTER_TRAINING, write_json
+from unified_diffusion.files import write_json
+from unified_diffusion.runs.config import differences
+from unified_diffusion.runs.folder import AFTER_TRAINING
+from unified_diffusion.runs.sections import build
 
 PHASES = ("training", "sampling", "evaluation")
 LEAVES = ("samples.npz", "samples.json", "eval.json")
@@ -54,7 +56,8 @@ def with_lost_time(record, folder):
 def is_finished(folder, config):
     """Whether the folder holds all that a run of this config leaves."""
     record = read_record(folder)
-    done = record is not None and record["state"] == "finished" and _read(folder / "config.json") == config
+    own = _read(folder / "config.json")
+    done = record is not None and record["state"] == "finished" and own is not None and not differences(own, config)
     classifies = done and build("objective", config["objective"]).classifies
     return done and all((folder / name).exists() for name in (LEAVES[-1:] if classifies else LEAVES))
 

@@ -6,8 +6,8 @@ import time
 from experiments.sweep import record as records
 from experiments.sweep.clusters import Refused
 from experiments.sweep.jobs import Run
-from experiments.workdir import locked
 from unified_diffusion.errors import UserError
+from unified_diffusion.runs.folder import locked
 from unified_diffusion.training.interrupt import Interrupt
 
 ATTEMPTS = 2

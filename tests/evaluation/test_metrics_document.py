@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.settings import Evaluation
 from unified_diffusion.data import SOURCES
 from unified_diffusion.evaluation import FEATURES, feature_extractors
 from unified_diffusion.evaluation.features import spread
 from unified_diffusion.evaluation.sample_metrics import METRICS
+from unified_diffusion.runs.settings import Evaluation
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 OWN, ARRAYS = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.S)

@@ -4,10 +4,10 @@ import pytest
 
 from experiments import benchmark as benchmarks
 from experiments.benchmark import measure_sampling, shortened, synthetic_batch
-from experiments.config import read_config, resolve
-from experiments.experiment import create
 from unified_diffusion.errors import UserError
 from unified_diffusion.perturbations import DDPM
+from unified_diffusion.runs.build import create
+from unified_diffusion.runs.config import read_config, resolve
 from unified_diffusion.samplers import SAMPLERS
 from unified_diffusion.training.mesh import data_mesh
 

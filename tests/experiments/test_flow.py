@@ -60,7 +60,11 @@ def test_samples_say_what_they_took(finished, capsys):
 
 
 def test_interpolate(finished):
-    few = ["--config.sampling.pairs=2", "--config.sampling.pair_images=3", "--config.sampling.inversion_steps=30"]
+    few = [
+        "--config.interpolation.pairs=2",
+        "--config.interpolation.pair_images=3",
+        "--config.interpolation.inversion_steps=30",
+    ]
     assert main([f"--workdir={finished}", "--mode=interpolate", *few]) == 0
     # two rows of five 8×8 digits, each four times as large and 2 pixels apart
     assert Image.open(finished / "interpolation.png").size == (5 * 34 + 2, 2 * 34 + 2)

@@ -197,7 +197,7 @@ def test_sampling_with_another_architecture(finished, capsys):
 
 def test_a_folder_in_use(tiny, tmp_path, capsys):
     script = (
-        "import sys, time; from pathlib import Path; from experiments.workdir import locked\n"
+        "import sys, time; from pathlib import Path; from unified_diffusion.runs.folder import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)

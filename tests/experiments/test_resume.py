@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tiny_runs import TINY
 
-from experiments import config as configs
-from experiments import modes
 from experiments.main import main
+from unified_diffusion.runs import config as configs
+from unified_diffusion.runs.build import restored
 
 STEPS = [
     "--config.training.steps=6000",
@@ -29,7 +29,7 @@ def undisturbed(tmp_path_factory):
 
 def final_state(workdir):
     config = json.loads((workdir / "config.json").read_text())
-    return modes._restore(config, workdir)[1]
+    return restored(config, workdir)[1]
 
 
 def assert_same_run(workdir, other):

@@ -8,10 +8,10 @@ from PIL import Image
 from tiny_runs import TINY
 
 from experiments.main import main
-from experiments.sample_evaluation import measure_samples
-from experiments.settings import Evaluation
 from unified_diffusion import UserError, objectives, perturbations
 from unified_diffusion.data import SOURCES, Dataset
+from unified_diffusion.runs.sample_evaluation import measure_samples
+from unified_diffusion.runs.settings import Evaluation
 
 DIGITS = [
     "--config=ddpm_digits.py",

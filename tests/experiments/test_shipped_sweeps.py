@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from experiments.config import build
-from experiments.experiment import create, outline
 from experiments.sweep.__main__ import main
 from experiments.sweep.plan import check_runs, make_plan
 from experiments.sweep.summary import collect
 from experiments.sweeps import ddpm_table2, samplers, swap, weightings
 from unified_diffusion.objectives import WEIGHTINGS
+from unified_diffusion.runs.build import create, outline
+from unified_diffusion.runs.sections import build
 
 SHIPPED = {"weightings.py": weightings, "ddpm_table2.py": ddpm_table2, "swap.py": swap, "samplers.py": samplers}
 CONFIGS = ("ddpm_digits.py", "ddpm_cifar.py")

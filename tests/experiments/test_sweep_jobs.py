@@ -4,10 +4,10 @@ import signal
 
 import pytest
 
-from experiments import modes
 from experiments.sweep.jobs import Job, Run
 from experiments.sweep.record import read_record
 from unified_diffusion.errors import UserError
+from unified_diffusion.runs import commands
 
 RUN = Run("a", {}, {}, {})
 
@@ -37,7 +37,7 @@ def attempt(tmp_path, monkeypatch):
                         signal.raise_signal(signal.SIGUSR2)
             return 0
 
-        monkeypatch.setattr(modes, "train", train)
+        monkeypatch.setattr(commands, "train", train)
         handler = Handler(timed_out)
         before = signal.signal(signal.SIGUSR2, handler.checkpoint_and_try_requeue)
         try:

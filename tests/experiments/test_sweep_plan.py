@@ -7,8 +7,8 @@ import pytest
 from experiments.sweep.__main__ import main
 from experiments.sweep.plan import check_runs, make_plan, parse_grid, run_name
 from experiments.sweep.record import new_record, write_record
-from experiments.workdir import write_json
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_json
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tiny_sweeps import TINY_SWEEP, run_json
 
-from experiments import config as configs
 from experiments import main as single
-from experiments import modes
 from experiments.sweep.__main__ import main
 from unified_diffusion.keys import named_key
+from unified_diffusion.runs.build import restored
+from unified_diffusion.runs.sections import build
 
 STEPS = "--config.training.steps=20"
 GRID = ["--grid=under.name=none,ncsn", "--config.sampler.num_steps=4"]
@@ -80,8 +80,8 @@ def test_samples_under_another_perturbation(finished):
     assert (about["under"]["name"], about["under"]["num_steps"], about["under"]["sigma_max"]) == ("NCSN", 50, 5.0)
     config = json.loads((folder / "config.json").read_text())
     trainer = finished / "runs" / run_json(folder)["trained_in"]
-    experiment, state = modes._restore(config, trainer)
-    denoiser = experiment.model.denoiser(state.ema).under(configs.build("under", config["under"]))
+    experiment, state = restored(config, trainer)
+    denoiser = experiment.model.denoiser(state.ema).under(build("under", config["under"]))
     key = named_key(0, "samples")
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(16))
     np.testing.assert_allclose(
@@ -149,7 +149,7 @@ def test_another_sweep_in_the_folder_shares_what_is_trained_there(finished, tmp_
 
 def test_a_folder_that_another_sweep_is_in(finished, capsys):
     script = (
-        "import sys, time; from pathlib import Path; from experiments.workdir import locked\n"
+        "import sys, time; from pathlib import Path; from unified_diffusion.runs.folder import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, str(finished)], stdout=subprocess.PIPE, text=True)

@@ -14,8 +14,8 @@ from experiments.sweep.jobs import Run
 from experiments.sweep.plan import run_name
 from experiments.sweep.schedule import Schedule, Task
 from experiments.sweep.table import Lines, Terminal
-from experiments.workdir import write_json
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_json
 
 CONFIG = {"seed": 0, "objective": {"name": "denoising"}, "training": {"steps": 10, "batch_size": 2}}
 

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.config import build, read_config, resolve
 from experiments.main import main
 from unified_diffusion import Denoiser
 from unified_diffusion.objectives import OBJECTIVES, TIME_SAMPLERS, WEIGHTINGS
 from unified_diffusion.perturbations import DDPM
+from unified_diffusion.runs.config import read_config, resolve
+from unified_diffusion.runs.sections import build
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text()
 

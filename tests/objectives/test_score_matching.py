@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.config import build, read_config, resolve
-from experiments.experiment import create, data_facts, load_data
 from unified_diffusion import Denoiser, UserError
 from unified_diffusion.analytic import GaussianMixture
 from unified_diffusion.objectives import Denoising, Implicit, SingleLevel, Sliced
 from unified_diffusion.perturbations import DDPM, NCSN
+from unified_diffusion.runs.build import create, data_facts, load_data
+from unified_diffusion.runs.config import read_config, resolve
+from unified_diffusion.runs.sections import build
 from unified_diffusion.training import initial_state, make_train_step, objective_state
 
 DATA = GaussianMixture(jnp.array([0.3, 0.7]), jnp.array([[-0.6, 0.2], [0.5, -0.3]]), jnp.array([0.2, 0.3]))

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from unified_diffusion.data.dataset import Dataset
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_atomically
 
 _log = logging.getLogger(__name__)
 
@@ -38,14 +38,8 @@ def save(key: str, dataset: Dataset) -> None:
     arrays = {"examples": dataset.examples, "class_names": np.array(dataset.class_names, np.str_)}
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels
-    partial = None
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache_dir(), suffix=".partial", delete=False) as file:
-            partial = file.name
-            np.savez(file, **arrays)
-        os.replace(partial, cache_dir() / f"{key}.npz")
+        write_atomically(cache_dir() / f"{key}.npz", lambda file: np.savez(file, **arrays))
     except OSError as error:
         _log.warning("decoded images are not cached in %s: %s", cache_dir(), error)
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)

@@ -2,8 +2,6 @@
 
 import hashlib
 import http.client
-import os
-import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from unified_diffusion.data.dataset import Dataset
 from unified_diffusion.data.splits import check_split
 from unified_diffusion.data.tfds import hold, stream
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_atomically
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
@@ -79,22 +78,18 @@ def find_archive(path, data_dir):
 
 def download(folder, url=URL, md5=MD5, timeout=30):
     """Downloads the archive into the folder, whole and checked or not at all."""
-    target = folder / ARCHIVE
-    partial = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as file:
-            partial = Path(file.name)
-            found = fetch(url, file, timeout)
+
+    def write(file):
+        found = fetch(url, file, timeout)
         if found != md5:
             raise UserError(f"{url} came with MD5 {found}, not {md5}: try again, or put {ARCHIVE} into {folder}")
-        os.replace(partial, target)
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / ARCHIVE, write)
     except (http.client.HTTPException, OSError) as error:  # URLError is an OSError
         raise UserError(f"cannot download {url} ({error}): put {ARCHIVE} into {folder}, or set data path") from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
-    return target
+    return folder / ARCHIVE
 
 
 def fetch(url, file, timeout):

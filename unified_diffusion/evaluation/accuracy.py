@@ -20,7 +20,7 @@ def accuracy_per_level(classifier, dataset, times, *, batch_size=250, num_exampl
         times: levels t above 0.
     """
     measure = functools.partial(_right, classifier)
-    found = over_levels(measure, dataset, times, 2, batch_size, num_examples, seed, conditional=True)
+    found = over_levels(measure, dataset, times, batch_size, num_examples, seed, conditional=True)
     return found[0], found[1]
 
 

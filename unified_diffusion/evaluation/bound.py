@@ -1,26 +1,21 @@
 """The variational bound over a dataset, and the rate-distortion curve that comes with it."""
 
-import functools
-import sys
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
-from unified_diffusion import data
+from unified_diffusion.evaluation.batches import first_rows, over_batches, progress_bar
 from unified_diffusion.keys import named_key
 from unified_diffusion.likelihood import variational_bound
 
 
 class DatasetBound(NamedTuple):
-    """Means over examples, in bits per dimension; arrays have one entry per step, t rising, as in `Bound`.
+    """The bound's means over examples, in bits per dimension; arrays have one entry per step, t rising, as in `Bound`.
 
     Attributes:
-        prior, diffusion, reconstruction, total: the bound and its three parts, of which `diffusion` is summed.
-        standard_error: of `total`, over the examples; 0 for one example.
-        num_examples: how many there were.
+        prior, diffusion, reconstruction, total: the bound and its three parts; `diffusion` is summed over the steps.
+        standard_error: the standard error of `total` over the examples; 0 for one example.
+        num_examples: the number of examples.
         t: the level that each step starts from, `[T]`.
         per_level: the bits of the step from t; the decoder's at t[0]. `[T]`
         rate: the bits that have been sent once x_t is known: the prior's and all steps' from noisier levels. `[T]`
@@ -51,38 +46,25 @@ def dataset_bound(
     Args:
         denoiser: the model, under the perturbation whose chain it is.
         dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
-        num_steps: of the chain; None takes every level.
-        batch_size: examples at once.
+        num_steps: the number of steps of the chain; None takes every level.
+        batch_size: how many examples are measured at once.
         options: variance, clip_x0 and discretized, as in `variational_bound`.
 
     Raises:
         UserError: as `variational_bound` does.
     """
-    key = named_key(seed, "variational bound")
-    count = min(num_examples or len(dataset), len(dataset))
-    batch_size = min(batch_size, count)
-    steps = num_steps or denoiser.perturbation.num_steps
-    bounds = []
-    bar = tqdm(total=-(-count // batch_size) * steps, unit="step", desc="bound", disable=not sys.stderr.isatty())
-    with bar:
-        for start in range(0, count, batch_size):
-            rows = np.resize(np.arange(start, min(start + batch_size, count)), batch_size)
-            batch = dataset.gather(rows)
-            keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(rows))
-            bound = variational_bound(
-                denoiser,
-                data.to_model(batch["x0"]),
-                keys,
-                batch["label"] if conditional else None,
-                num_steps=num_steps,
-                progress=bar.update,
-                **options,
-            )
-            bounds.append(jax.tree.map(lambda part: np.asarray(part, np.float64), bound))
-    prior, diffusion, decoder, total, x0_error = (
-        np.concatenate([getattr(bound, name) for bound in bounds])[:count]
-        for name in ("prior", "diffusion", "reconstruction", "total", "x0_error")
-    )
+    key, rows = named_key(seed, "variational bound"), first_rows(dataset, num_examples)
+    count, steps = len(rows), num_steps or denoiser.perturbation.num_steps
+
+    def terms(batch):
+        label = batch.label if conditional else None
+        of_steps = {"num_steps": num_steps, "progress": bar.update}
+        bound = variational_bound(denoiser, batch.x0, batch.keys(key), label, **of_steps, **options)
+        return bound.prior, bound.diffusion, bound.reconstruction, bound.total, bound.x0_error
+
+    with progress_bar(-(-count // min(batch_size, count)) * steps, "step", "bound") as bar:
+        found = over_batches(terms, dataset, rows, batch_size)
+    prior, diffusion, decoder, total, x0_error = (part.astype(np.float64) for part in found)
     per_level = diffusion.mean(0)
     noisier = np.append(np.cumsum(per_level[:0:-1])[::-1], 0)
     per_level[0] = decoder.mean()

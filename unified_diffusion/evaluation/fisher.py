@@ -1,19 +1,18 @@
 """The Fisher divergence of a denoiser, level by level, where the exact score is known."""
 
-import sys
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
+from unified_diffusion.evaluation.batches import progress_bar
 from unified_diffusion.keys import named_key
 
 
 class FisherDivergence(NamedTuple):
-    """Of each level, float64 `[levels]`.
+    """The Fisher divergence at each level, float64 `[levels]`.
 
     Attributes:
         divergence: ½ E‖s_hat(x_t) - s(x_t)‖², summed over dimensions, in 1 / (data units)². Hyvärinen 2005, eq. 2.
@@ -36,9 +35,9 @@ def fisher_divergence(denoiser, mixture, times, *, num_samples=10_000, batch_siz
         denoiser: the model.
         mixture: the data's `analytic.GaussianMixture`.
         times: levels t above 0.
-        num_samples: x_t a level, rounded up to whole batches.
-        batch_size: how many at once.
-        seed: of the draws.
+        num_samples: the number of x_t at each level, rounded up to whole batches.
+        batch_size: how many x_t are measured at once.
+        seed: the seed of the draws.
 
     Returns:
         A `FisherDivergence`.
@@ -46,8 +45,7 @@ def fisher_divergence(denoiser, mixture, times, *, num_samples=10_000, batch_siz
     key = named_key(seed, "fisher divergence")
     batches = -(-num_samples // batch_size)
     squares = np.empty((len(times), batches, batch_size))
-    bar = tqdm(total=squares.size, unit="point", desc="Fisher divergence", disable=not sys.stderr.isatty())
-    with bar:
+    with progress_bar(squares.size, "point", "Fisher divergence") as bar:
         for row, t in zip(squares, times, strict=True):
             level_key = jax.random.fold_in(key, denoiser.perturbation.level_number(t))
             for number in range(batches):

@@ -1,14 +1,12 @@
 """The error of a denoiser at each noise level."""
 
 import functools
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
-from unified_diffusion import data
+from unified_diffusion.evaluation.batches import first_rows, over_batches, progress_bar
 from unified_diffusion.keys import named_key
 
 
@@ -22,7 +20,7 @@ def loss_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, 
 
 
 def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, seed=0, conditional=False):
-    """The squared error in eps of each example at each of `times`, its dimensions' mean: `[examples, len(times)]`.
+    """The squared error in eps of each example at each of `times`, the mean over dimensions: `[examples, len(times)]`.
 
     The noise of an example at a level is drawn from (seed, example, level) alone: two models are measured on the same.
 
@@ -32,32 +30,30 @@ def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0,
         times: levels t above 0.
     """
     measure = functools.partial(_errors, denoiser)
-    return over_levels(measure, dataset, times, 1, batch_size, num_examples, seed, conditional)[0]
+    return over_levels(measure, dataset, times, batch_size, num_examples, seed, conditional)[0]
 
 
-def over_levels(measure, dataset, times, count, batch_size, num_examples, seed, conditional):
-    """`count` numbers of each example at each of `times`: `[count, examples, len(times)]`, float64.
+def over_levels(measure, dataset, times, batch_size, num_examples, seed, conditional):
+    """Some numbers of each example at each of `times`: `[numbers, examples, len(times)]`, float64.
 
     Args:
-        measure: (x0, label, t, key, rows) -> `[count, B]`, for examples of these rows.
+        measure: (x0, label, t, key, rows) -> `[numbers, B]`, for the examples of these rows.
         dataset, times, batch_size, num_examples, seed, conditional: as in `error_per_level`.
     """
-    key = named_key(seed, "loss per level")
-    examples = min(num_examples or len(dataset), len(dataset))
-    found = np.zeros((count, examples, len(times)))
-    bar = tqdm(total=examples * len(times), unit="image", desc="evaluating", disable=not sys.stderr.isatty())
-    with bar:
-        for start in range(0, examples, batch_size):
-            rows = np.arange(start, min(start + batch_size, examples))
-            padded = np.resize(rows, batch_size)
-            batch = dataset.gather(padded)
-            label = jnp.asarray(batch["label"]) if conditional else None
-            x0 = data.to_model(batch["x0"])
-            for index, t in enumerate(times):
-                values = measure(x0, label, jnp.asarray(t), key, jnp.asarray(padded))
-                found[:, rows, index] = np.asarray(values)[:, : len(rows)]
-                bar.update(len(rows))
-    return found
+    key, rows = named_key(seed, "loss per level"), first_rows(dataset, num_examples)
+
+    def of_batch(batch):
+        x0, batch_rows = batch.x0, jnp.asarray(batch.rows)
+        label = jnp.asarray(batch.label) if conditional else None
+        found = []
+        for t in times:
+            found.append(np.asarray(measure(x0, label, jnp.asarray(t), key, batch_rows)).T)
+            bar.update(batch.count)
+        return np.stack(found, axis=1)
+
+    with progress_bar(len(rows) * len(times), "image", "evaluating") as bar:
+        found = over_batches(of_batch, dataset, rows, batch_size)
+    return np.moveaxis(found, -1, 0).astype(np.float64)
 
 
 def noise_of(process, x0, t, key, rows):

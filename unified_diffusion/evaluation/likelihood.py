@@ -1,27 +1,22 @@
 """The probability flow's log-likelihood over a dataset."""
 
-import functools
-import sys
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
-from unified_diffusion import data
+from unified_diffusion.evaluation.batches import first_rows, over_batches, progress_bar
 from unified_diffusion.keys import named_key
 from unified_diffusion.likelihood import flow_likelihood
 
 
 class DatasetLikelihood(NamedTuple):
-    """Means over examples.
+    """The likelihood's means over examples.
 
     Attributes:
         bits_per_dim: as `FlowLikelihood` has it.
-        standard_error: of that mean, over the examples and with them their draws; None for one example.
-        num_examples: how many there were.
-        mean_evaluations, max_evaluations: of the network, by an example.
+        standard_error: the standard error of that mean, over the examples and their draws; None for one example.
+        num_examples: the number of examples.
+        mean_evaluations, max_evaluations: the network evaluations that an example took, on average and at most.
     """
 
     bits_per_dim: float
@@ -39,28 +34,24 @@ def dataset_likelihood(denoiser, dataset, *, num_examples=0, batch_size=250, see
     Args:
         denoiser: the model.
         dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
-        batch_size: examples at once.
+        batch_size: how many examples are measured at once.
         options: as in `flow_likelihood`.
 
     Raises:
         UserError: as `flow_likelihood` does.
     """
-    key = named_key(seed, "probability flow")
-    count = min(num_examples or len(dataset), len(dataset))
-    batch_size = min(batch_size, count)
-    bits, evaluations = [], []
-    bar = tqdm(total=count, unit="example", desc="likelihood", disable=not sys.stderr.isatty())
-    with bar:
-        for start in range(0, count, batch_size):
-            rows = np.resize(np.arange(start, min(start + batch_size, count)), batch_size)
-            batch = dataset.gather(rows)
-            keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(rows))
-            label = batch["label"] if conditional else None
-            found = flow_likelihood(denoiser, data.to_model(batch["x0"]), keys, label, **options)
-            bits.append(np.asarray(found.bits_per_dim, np.float64))
-            evaluations.append(np.asarray(found.evaluations))
-            bar.update(min(batch_size, count - start))
-    bits, evaluations = (np.concatenate(parts)[:count] for parts in (bits, evaluations))
+    key, rows = named_key(seed, "probability flow"), first_rows(dataset, num_examples)
+    count = len(rows)
+
+    def of_batch(batch):
+        label = batch.label if conditional else None
+        found = flow_likelihood(denoiser, batch.x0, batch.keys(key), label, **options)
+        bar.update(batch.count)
+        return found.bits_per_dim, found.evaluations
+
+    with progress_bar(count, "example", "likelihood") as bar:
+        bits, evaluations = over_batches(of_batch, dataset, rows, batch_size)
+    bits = bits.astype(np.float64)
     return DatasetLikelihood(
         bits_per_dim=float(bits.mean()),
         standard_error=float(bits.std(ddof=1) / np.sqrt(count)) if count > 1 else None,

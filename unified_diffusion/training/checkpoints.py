@@ -23,9 +23,10 @@ class Checkpoints:
 
     def __init__(self, directory, keep=2, read_only=False):
         self.directory = Path(directory).absolute()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, cleanup_tmp_directories=not read_only, read_only=read_only
-        )
+        writing = {"max_to_keep": keep, "cleanup_tmp_directories": True}
+        # Orbax would set the other three by itself, with a warning for each.
+        reading = {"read_only": True, "max_to_keep": None, "save_interval_steps": 0, "create": False}
+        options = ocp.CheckpointManagerOptions(**(reading if read_only else writing))
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def save(self, state, data):

@@ -14,6 +14,7 @@ import tensorboardX
 from tqdm import tqdm
 
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_text
 
 
 class NotFinite(UserError):
@@ -118,6 +119,4 @@ def _drop_lines_after(path, step):
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError):
             continue
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    write_text(path, "".join(kept))

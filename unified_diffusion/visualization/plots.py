@@ -1,8 +1,20 @@
-"""Plots, each a picture `[H, W, 3]` uint8."""
+"""Plots of numbers and of points, each a picture `[H, W, 3]` uint8.
+
+`plot_panels`, `plot_fields` and `plot_clouds` compare: they have several panels, drawn at two pixels for each pixel of
+the page that they are for.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22")
+COLORS = (*COLORS, "#111111", "#005f73", "#b56576", "#6a994e")
+# Dots an inch of the plots with one axis, and of those with panels.
+SINGLE, PANELS = 120, 192
 
 
 def plot_points(points, reference=None):
@@ -14,7 +26,7 @@ def plot_points(points, reference=None):
     limit = 1.1 * max(1.0, np.abs(reference if reference is not None else points).max())
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     axes.legend(loc="upper right", markerscale=4)
-    return _picture(axes)
+    return _picture(axes.figure)
 
 
 def plot_levels(log_snr, error, weight):
@@ -27,24 +39,24 @@ def plot_levels(log_snr, error, weight):
     axes.set(xlabel="log SNR", ylabel="test loss", ylim=(None if axes.get_yscale() == "log" else 0, None))
     axes.grid(alpha=0.3)
     axes.legend()
-    return _picture(axes)
+    return _picture(axes.figure)
 
 
 def plot_accuracy(log_snr, accuracy, chance):
-    """How often a classifier is right at each noise level, over guessing; clean data to the right."""
+    """A classifier's accuracy at each noise level, beside chance; clean data to the right."""
     axes = _axes(6, 4)
     axes.plot(log_snr, accuracy, marker=".", label="classifier")
     axes.axhline(chance, color="0.6", linestyle="--", label="chance")
     axes.set(xlabel="log SNR", ylabel="accuracy on the test data", ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend()
-    return _picture(axes)
+    return _picture(axes.figure)
 
 
 def plot_bound(log_snr, per_level, unit):
-    """What each step of the reverse chain costs, over the log-SNR that it starts from; the decoder is on the right.
+    """The cost of each step of the reverse chain over the log-SNR that it starts from; the decoder is on the right.
 
-    A decoder that is a density may have a cost below zero: it is left out then.
+    A decoder that is a density may have a cost below zero, and is left out then.
     """
     axes = _axes(6, 4)
     axes.plot(log_snr[1:], per_level[1:], marker=".", label="step of the chain")
@@ -53,18 +65,18 @@ def plot_bound(log_snr, per_level, unit):
     axes.set(xlabel="log SNR", ylabel=unit, yscale="log")
     axes.grid(alpha=0.3)
     axes.legend()
-    return _picture(axes)
+    return _picture(axes.figure)
 
 
 def plot_rate_distortion(rate, distortion, rate_unit, distortion_unit):
-    """The error that is left when so much has been sent. Ho et al. 2020, figure 5."""
+    """The error that is left over the bits that have been sent. Ho et al. 2020, figure 5."""
     axes = _axes(6, 4)
     axes.plot(rate, distortion, marker=".")
     axes.set(xlabel=f"rate ({rate_unit})", ylabel=f"distortion ({distortion_unit})")
     if np.min(distortion) > 0:
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    return _picture(axes)
+    return _picture(axes.figure)
 
 
 def plot_training(steps, losses):
@@ -73,15 +85,134 @@ def plot_training(steps, losses):
     axes.plot(steps, losses)
     axes.set(xlabel="step", ylabel="training loss", yscale="log" if min(losses) > 0 else "linear")
     axes.grid(alpha=0.3, which="both")
-    return _picture(axes)
+    return _picture(axes.figure)
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A line through (x, y), drawn as matplotlib's `style` says.
+
+    Attributes:
+        x, y: `[N]` each.
+        label: in the legend; empty for none.
+        color: an index into `COLORS`, or a name.
+        style: "-", "--", ":", or "." for points.
+    """
+
+    x: Sequence | np.ndarray
+    y: Sequence | np.ndarray
+    label: str = ""
+    color: int | str = 0
+    style: str = "-"
+
+
+def plot_panels(
+    panels: Mapping[str, Sequence[Curve]],
+    xlabel: str,
+    ylabel: str,
+    *,
+    columns=None,
+    size=(4.2, 3.4),
+    xscale="linear",
+    yscale="linear",
+    ylim=None,
+    legend="each",
+):
+    """Curves in panels with common axes, each with its title.
+
+    Args:
+        panels: title -> curves.
+        xlabel, ylabel: of all of them.
+        columns: panels in a row; None for all.
+        size: of a panel in inches.
+        xscale, yscale: as matplotlib's.
+        ylim: common limits, or None for what fits.
+        legend: "each" panel has its own; "right" draws the first panel's beside them all; "none".
+    """
+    columns = columns or len(panels)
+    rows = -(-len(panels) // columns)
+    figure = _figure(columns * size[0] + (1.6 if legend == "right" else 0), rows * size[1])
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
+        for curve in curves:
+            color = COLORS[curve.color % len(COLORS)] if isinstance(curve.color, int) else curve.color
+            marks = {"ls": "none", "marker": ".", "ms": 4} if curve.style == "." else {"ls": curve.style, "lw": 1.5}
+            axes.plot(curve.x, curve.y, color=color, label=curve.label or None, **marks)
+        axes.set(xscale=xscale, yscale=yscale, **({} if ylim is None else {"ylim": ylim}))
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.25)
+        if legend == "each" and any(curve.label for curve in curves):
+            axes.legend(fontsize=8)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    figure.supxlabel(xlabel, fontsize=10)
+    figure.supylabel(ylabel, fontsize=10)
+    if legend == "right":
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", fontsize=9, frameon=False)
+    return _picture(figure)
+
+
+def plot_fields(columns, densities, limit=1.1, side=15):
+    """Vector fields in the plane, over densities.
+
+    Args:
+        columns: dicts of the same length, title -> function of points `[N, 2]` to arrows `[N, 2]`. The panels of a
+            column stand above each other and have one scale.
+        densities: for each column a function of points `[N, 2]` to log densities `[N]`.
+        limit: the panels show [-limit, limit]².
+        side: arrows along a side.
+    """
+    rows = len(columns[0])
+    figure = _figure(3.05 * len(columns), 3.2 * rows)
+    grid = figure.subplots(rows, len(columns), squeeze=False)
+    line, fine = np.linspace(-limit, limit, side), np.linspace(-limit, limit, 81)
+    at, everywhere = (np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2).astype(np.float32) for axis in (line, fine))
+    for column, log_density, axes_column in zip(columns, densities, grid.T, strict=True):
+        shade = np.exp(np.asarray(log_density(everywhere)).reshape(81, 81))
+        arrows = {title: np.asarray(field(at)) for title, field in column.items()}
+        longest = max(np.linalg.norm(arrow, axis=1).max() for arrow in arrows.values())
+        for axes, (title, arrow) in zip(axes_column, arrows.items(), strict=True):
+            axes.contourf(fine, fine, shade, levels=12, cmap="Greys", alpha=0.55)
+            # Lengths as square roots, so that short arrows can be seen beside long ones.
+            length = np.linalg.norm(arrow, axis=1, keepdims=True)
+            drawn = arrow / np.sqrt(np.maximum(length * longest, 1e-30))
+            axes.quiver(*at.T, *drawn.T, color="#1f5fa8", angles="xy", scale=1.1 * side, width=0.005)
+            axes.set_title(title, fontsize=9)
+            axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    return _picture(figure)
+
+
+def plot_clouds(clouds, limit=1.1, columns=None):
+    """Points in the plane, in panels.
+
+    Args:
+        clouds: title -> points `[N, 2]`.
+        limit: the panels show [-limit, limit]².
+        columns: panels in a row; None for all.
+    """
+    columns = columns or len(clouds)
+    rows = -(-len(clouds) // columns)
+    figure = _figure(2.6 * columns, 2.8 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, (title, points) in zip(grid.flat, clouds.items(), strict=False):
+        axes.scatter(*np.asarray(points).T, s=1.5, lw=0, color="#1f5fa8", alpha=0.6, rasterized=True)
+        axes.set_title(title, fontsize=9)
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    for axes in grid.flat[len(clouds) :]:
+        axes.set_axis_off()
+    return _picture(figure)
 
 
 def _axes(width, height):
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    return figure.add_subplot()
+    return Figure(figsize=(width, height), dpi=SINGLE, layout="constrained").add_subplot()
 
 
-def _picture(axes):
-    canvas = FigureCanvasAgg(axes.figure)
+def _figure(width, height):
+    return Figure(figsize=(width, height), dpi=PANELS, layout="constrained")
+
+
+def _picture(figure):
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

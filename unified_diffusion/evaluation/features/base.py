@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from unified_diffusion.data import Dataset, StreamedDataset
+from unified_diffusion.evaluation.batches import over_batches
 
 
 class Unavailable(Exception):
@@ -68,12 +69,8 @@ def in_batches(
     function: Callable, dataset: Dataset | StreamedDataset, count: int | None, batch_size: int = 500
 ) -> Features:
     """Features by a function of a batch of examples; the last batch is filled up, so that all have one shape."""
-    rows = spread(dataset, count)
-    batch_size = min(batch_size, len(rows))
-    parts = []
-    for start in range(0, len(rows), batch_size):
-        chosen = rows[start : start + batch_size]
-        batch = dataset.gather(np.resize(chosen, batch_size))
-        found = function(batch["x0"])._replace(labels=batch.get("label"))
-        parts.append([None if part is None else np.asarray(part)[: len(chosen)] for part in found])
-    return Features(*(None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def features(batch):
+        return function(batch.examples)._replace(labels=batch.label)
+
+    return over_batches(features, dataset, spread(dataset, count), batch_size)

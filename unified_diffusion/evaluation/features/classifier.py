@@ -5,10 +5,7 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +18,7 @@ from tqdm import tqdm
 from unified_diffusion.data import batches, to_model
 from unified_diffusion.data.cache import cache_dir
 from unified_diffusion.evaluation.features.base import FeatureExtractor, Features, Unavailable, in_batches
-from unified_diffusion.evaluation.features.only_one import only_one
+from unified_diffusion.files import file_lock, write_atomically
 from unified_diffusion.keys import named_key
 from unified_diffusion.models.layers import GroupNorm, conv, dense
 
@@ -75,7 +72,7 @@ class Network(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Classifier(FeatureExtractor):
+class ClassifierFeatures(FeatureExtractor):
     """A trained `Network`: its graph, and its state."""
 
     network: Any
@@ -93,11 +90,11 @@ class Classifier(FeatureExtractor):
         return float(np.mean(features.probabilities.argmax(axis=1) == features.labels))
 
 
-def load(train, recipe=Recipe()) -> Classifier:
+def load(train, recipe=Recipe()) -> ClassifierFeatures:
     """The classifier of labelled images: from the cache, or trained now and kept there.
 
     It is a function of the data and the recipe, on one machine to the last bit. Its file in the cache is named by both,
-    and of several processes one trains, and the others wait and take what it has made.
+    and if several processes ask for it, one trains, and the others wait and take its result.
 
     Raises:
         Unavailable: points, or data without two classes.
@@ -111,13 +108,13 @@ def load(train, recipe=Recipe()) -> Classifier:
     settings = json.dumps([1, train.fingerprint, dataclasses.asdict(recipe)])
     path = cache_dir() / f"classifier-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.npz"
     steps = recipe.steps(len(train))
-    with only_one(path.with_suffix(".lock")):
+    with file_lock(path.with_suffix(".lock")):
         trained = _read(path, params)
         if trained is None:
             trained = _train(graph, params, train, recipe, steps)
             _write(path, trained)
     note = f"our own network, {2 * recipe.width} features, trained {steps:,} steps on the {len(train):,} of train"
-    return Classifier(graph, trained, _fingerprint(trained), note)
+    return ClassifierFeatures(graph, trained, _fingerprint(trained), note)
 
 
 def _train(graph, params, train, recipe, steps):
@@ -177,13 +174,7 @@ def _read(path, params):
 
 def _write(path, params):
     """Writes the parameters, whole or not at all; a full or read-only disk is a warning."""
-    partial = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-            partial = file.name
-            np.savez(file, *_leaves(params))
-        os.replace(partial, path)
+        write_atomically(path, lambda file: np.savez(file, *_leaves(params)))
     except OSError as error:
         _log.warning("the classifier is not cached in %s: %s", path.parent, error)
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)

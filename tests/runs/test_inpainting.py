@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.inpainting import known_part, write_inpainting
 from experiments.main import main
-from experiments.settings import Sampling
 from unified_diffusion import Denoiser, UserError
 from unified_diffusion.data import Dataset
 from unified_diffusion.perturbations import DDPM
+from unified_diffusion.runs.inpainting import known_part, write_inpainting
+from unified_diffusion.runs.settings import Inpainting, Sampling
 from unified_diffusion.samplers import Ancestral, DPMSolver
 
 DIGITS = [
@@ -42,7 +42,7 @@ def network(x, noise_label, label=None, *, rngs=None):
 SAMPLER = Ancestral(num_steps=3)
 
 
-def inpaint(workdir, shape=(4, 4, 3), sampler=SAMPLER, conditional=False, **settings):
+def inpaint(workdir, shape=(4, 4, 3), sampler=SAMPLER, conditional=False, seed=0, **settings):
     """write_inpainting for a network of one line, on images of classes 0 to 9."""
     process = DDPM(20, "cosine")
     experiment = types.SimpleNamespace(
@@ -53,7 +53,8 @@ def inpaint(workdir, shape=(4, 4, 3), sampler=SAMPLER, conditional=False, **sett
         labels=lambda number: np.zeros(number, np.int32) if conditional else None,
         unguided=lambda denoiser: denoiser,
         classifier=None,
-        sampling=Sampling(**{"masked_images": 3, "completions": 2, **settings}),
+        sampling=Sampling(seed=seed),
+        inpainting=Inpainting(**{"masked_images": 3, "completions": 2, **settings}),
     )
     examples = np.random.default_rng(0).integers(60, 196, (10, *shape), dtype=np.uint8)
     if len(shape) == 1:
@@ -74,8 +75,8 @@ def images(workdir, side=4, columns=3):
 
 def test_a_finished_run(tmp_path, capsys):
     assert main([*DIGITS, f"--workdir={tmp_path}"]) == 0
-    command = ["--mode=inpaint", f"--workdir={tmp_path}", "--config.sampling.masked_images=3"]
-    change = ["--config.sampling.completions=2", "--config.sampling.resamplings=2"]
+    command = ["--mode=inpaint", f"--workdir={tmp_path}", "--config.inpainting.masked_images=3"]
+    change = ["--config.inpainting.completions=2", "--config.inpainting.resamplings=2"]
     assert main([*command, *change]) == 0
     output = capsys.readouterr().out
     assert "2 completions of each of 3 test images (mask 'half'), 5 network evaluations each" in output
@@ -87,10 +88,10 @@ def test_a_finished_run(tmp_path, capsys):
     assert np.all(np.any(completions[0][:, 4:] != completions[1][:, 4:], axis=(1, 2, 3)))
     about = json.loads((tmp_path / "inpainting.json").read_text())
     assert (about["step"], about["num_evaluations"], about["resamplings"]) == (2, 5, 2)
-    assert main([*command, "--config.sampling.mask=grey"]) == 2
+    assert main([*command, "--config.inpainting.mask=grey"]) == 2
     assert "these images have none: take 'half' or 'centre'" in capsys.readouterr().err
-    assert main([*command, "--config.sampling.mask=left"]) == 2
-    assert "unknown sampling.mask 'left'" in capsys.readouterr().err
+    assert main([*command, "--config.inpainting.mask=left"]) == 2
+    assert "unknown inpainting.mask 'left'" in capsys.readouterr().err
 
 
 def test_grey_pictures_get_colours(tmp_path):
@@ -138,7 +139,7 @@ def test_all_but_the_centre(shape, missing):
         ({"shape": (2,)}, "these data are points"),
         ({"shape": (4, 4, 1), "mask": "grey"}, "have none"),
         ({"masked_images": 11}, "the test split has only 10"),
-        ({"resamplings": 0}, "sampling.resamplings = 0"),
+        ({"resamplings": 0}, "inpainting.resamplings = 0"),
         ({"sampler": DPMSolver()}, "DPMSolver remembers earlier steps"),
     ],
 )

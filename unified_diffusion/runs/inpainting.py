@@ -6,12 +6,13 @@ import json
 import jax
 import numpy as np
 
-from experiments.sampling import control, described, prepared
-from experiments.workdir import keep_previous, write_json
 from unified_diffusion import data
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_json
 from unified_diffusion.guidance import num_evaluations
 from unified_diffusion.keys import named_key
+from unified_diffusion.runs.folder import keep_previous
+from unified_diffusion.runs.sampling import control, described, prepared
 from unified_diffusion.samplers import Conditioned, generate
 from unified_diffusion.visualization import image_grid, save_png
 
@@ -19,31 +20,31 @@ from unified_diffusion.visualization import image_grid, save_png
 def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=None):
     """Writes inpainting.png, a column for each test image, and inpainting.json, which tells how.
 
-    The rows are the image, what is known of it (the rest is mid-grey, or has no colour), and
-    `sampling.completions` completions. Where a class can be asked for they are of the image's own, or of
-    `sampling.label`. A picture that is there already and was made in the same way stays; another is kept under another
-    name. The training data are for a sampler that needs data.
+    The rows are the image, its known part (the rest is mid-grey, or has no colour), and `inpainting.completions`
+    completions. If a class can be asked for, the completions are of the image's own class, or of `sampling.label`. A
+    picture that was made in the same way already stays; every other one is kept under another name. Only a sampler that
+    needs data is given the training data.
 
     Raises:
         UserError: data that are no images, no colours to find, too few images, or a sampler that cannot be conditioned.
     """
-    sampling = experiment.sampling
-    mask, basis = known_part(sampling.mask, experiment.shape)
+    sampling, settings = experiment.sampling, experiment.inpainting
+    mask, basis = known_part(settings.mask, experiment.shape)
     chosen = np.asarray(jax.random.permutation(named_key(sampling.seed, "inpainted"), len(dataset)))
-    if len(chosen) < sampling.masked_images:
-        raise UserError(f"sampling.masked_images = {sampling.masked_images}: the test split has only {len(chosen)}")
+    if len(chosen) < settings.masked_images:
+        raise UserError(f"inpainting.masked_images = {settings.masked_images}: the test split has only {len(chosen)}")
     guided = experiment.for_sampling(denoiser)
-    counted = Conditioned(experiment.sampler, 0.0, False, resamplings=sampling.resamplings)
+    counted = Conditioned(experiment.sampler, 0.0, False, resamplings=settings.resamplings)
     how = {
         "step": step,
-        "mask": sampling.mask,
-        "resamplings": sampling.resamplings,
+        "mask": settings.mask,
+        "resamplings": settings.resamplings,
         "sampler": type(experiment.sampler).__name__,
         **dataclasses.asdict(experiment.sampler),
         "num_evaluations": num_evaluations(counted, guided),
         "under": described(experiment.sampled_under),
-        "masked_images": sampling.masked_images,
-        "completions": sampling.completions,
+        "masked_images": settings.masked_images,
+        "completions": settings.completions,
         "seed": sampling.seed,
         "ema": sampling.ema,
         **control(experiment, counted),
@@ -53,23 +54,23 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
         print(f"{png} is there already, made in the same way")
         return
     print(
-        f"drawing {sampling.completions} completions of each of {sampling.masked_images} test images "
-        f"(mask {sampling.mask!r}), {how['num_evaluations']:,} network evaluations each",
+        f"drawing {settings.completions} completions of each of {settings.masked_images} test images "
+        f"(mask {settings.mask!r}), {how['num_evaluations']:,} network evaluations each",
         flush=True,
     )
-    batch = dataset.gather(chosen[: sampling.masked_images])
+    batch = dataset.gather(chosen[: settings.masked_images])
     images = np.asarray(data.to_model(batch["x0"]))
     sampler = prepared(experiment, denoiser, train_data)
-    sampler = Conditioned(sampler, images, mask, basis=basis, resamplings=sampling.resamplings)
+    sampler = Conditioned(sampler, images, mask, basis=basis, resamplings=settings.resamplings)
     known = sampler.from_basis(np.where(mask, sampler.to_basis(images), 0))
     label = experiment.labels(len(images))
     if label is not None and sampling.label is None:
         label = batch["label"]
-    keys = jax.random.split(named_key(sampling.seed, "inpainting"), sampling.completions)
+    keys = jax.random.split(named_key(sampling.seed, "inpainting"), settings.completions)
     # The completions of all images are one batch, since the sampler knows one observation for each sample of a batch.
     number = np.arange(len(images))
     keys = jax.vmap(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, number))(keys).ravel()
-    labels = None if label is None else np.tile(label, sampling.completions)
+    labels = None if label is None else np.tile(label, settings.completions)
     completions = generate(sampler, guided, keys, len(keys), experiment.shape, batch_size=len(images), labels=labels)
     rows = np.concatenate([images, known, completions])
     picture = image_grid(np.asarray(data.to_uint8(rows)), columns=len(images))
@@ -80,7 +81,7 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
 
 
 def known_part(name, shape):
-    """(mask, basis) of the part that `sampling.mask` says is known, for images of this shape.
+    """(mask, basis) of the known part that `inpainting.mask` names, for images of this shape.
 
     Raises:
         UserError: points, or colours of images that have none.
@@ -90,7 +91,9 @@ def known_part(name, shape):
     height, width, channels = shape
     if name == "grey":
         if channels != 3:
-            raise UserError("sampling.mask = 'grey' finds colours, and these images have none: take 'half' or 'centre'")
+            raise UserError(
+                "inpainting.mask = 'grey' finds colours, and these images have none: take 'half' or 'centre'"
+            )
         return np.array([True, False, False]), "grey"
     row, column = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
     if name == "half":

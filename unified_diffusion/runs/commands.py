@@ -1,38 +1,64 @@
-"""What `--mode` does."""
+"""The commands of a run: train, sample, evaluate, interpolate and inpaint, as `--mode` names them."""
 
 import contextlib
+from pathlib import Path
 
 import jax
 
-from experiments.classifier_evaluation import write_classifier_evaluation
-from experiments.config import differences
-from experiments.evaluation import write_evaluation
-from experiments.experiment import create, data_facts, exact_mixture, load_data
-from experiments.inpainting import write_inpainting
-from experiments.interpolation import write_interpolation
-from experiments.restore import newest
-from experiments.sampling import draw, picture, prepared, write_samples
-from experiments.workdir import (
+from unified_diffusion.errors import UserError
+from unified_diffusion.runs.build import create, data_facts, exact_mixture, load_data, restored
+from unified_diffusion.runs.classifier_evaluation import write_classifier_evaluation
+from unified_diffusion.runs.config import differences, read_config, resolve
+from unified_diffusion.runs.convert import plain
+from unified_diffusion.runs.evaluation import write_evaluation
+from unified_diffusion.runs.folder import (
     AFTER_TRAINING,
     claim,
     claim_data,
+    locked,
     read_json,
     refuse,
     training_folder,
     write_training_plot,
 )
-from unified_diffusion.errors import UserError
+from unified_diffusion.runs.inpainting import write_inpainting
+from unified_diffusion.runs.interpolation import write_interpolation
+from unified_diffusion.runs.restore import newest
+from unified_diffusion.runs.sampling import draw, picture, prepared, write_samples
 from unified_diffusion.training import train as train_model
 from unified_diffusion.visualization import save_png
+
+
+def start(config, workdir, overrides=()):
+    """Trains in a folder, which is held against other runs meanwhile: `train`, for a config that is not resolved yet.
+
+    Args:
+        config: a config file's name, or its settings.
+        workdir: the run's folder.
+        overrides: pairs of a dotted field and its value.
+
+    Returns:
+        the exit code, as `train`.
+
+    Raises:
+        UserError: a mistake in the config, or a folder that belongs to another config or that a run is in.
+    """
+    settings = read_config(config)
+    name = str(config) if isinstance(config, (str, Path)) else None
+    source = {"config": name, "settings": settings, "overrides": plain([list(pair) for pair in overrides])}
+    resolved = resolve(settings, overrides)
+    with locked(workdir):
+        return train(resolved, source, workdir)
 
 
 def train(config, source, workdir, trained_in=None, phase=contextlib.nullcontext):
     """Trains to the end, then samples and evaluates; goes on where an earlier run of the same config stopped.
 
     Args:
-        config: the resolved config, and `source`, what it was resolved from.
+        config: the resolved config.
+        source: the parts that the config was resolved from, as in `claim`.
         workdir: the run's folder.
-        trained_in: the folder of a run that has trained the same network, to take its last checkpoint; None to train.
+        trained_in: the folder of a run that has trained the same network, whose last checkpoint is taken; None trains.
         phase: phase(name) is a context around each of "training", "sampling" and "evaluation".
 
     Returns:
@@ -65,16 +91,16 @@ def train(config, source, workdir, trained_in=None, phase=contextlib.nullcontext
 
 def sample(config, workdir):
     """Draws samples from a run's newest checkpoint."""
-    experiment, state = _restore(config, workdir)
-    _refuse_classifier(experiment, workdir)
+    experiment, state = restored(config, workdir)
+    refuse_classifier(experiment, workdir)
     needed = len(experiment.shape) == 1 or experiment.sampler.needs_data
     _sample(experiment, state, workdir, load_data(config) if needed else None)
     return 0
 
 
 def evaluate(config, workdir):
-    """Evaluates a run's newest checkpoint on the test data, and its samples, drawn now where they are not there."""
-    experiment, state = _restore(config, workdir)
+    """Evaluates a run's newest checkpoint on the test data, and its samples, drawn now if they are missing."""
+    experiment, state = restored(config, workdir)
     dataset = load_data(config)
     if experiment.evaluation.of_samples and not experiment.classifies:
         _sample(experiment, state, workdir, dataset)
@@ -83,24 +109,26 @@ def evaluate(config, workdir):
 
 
 def interpolate(config, workdir):
-    """Draws the way between pairs of test images, through the latents of a run's newest checkpoint."""
-    experiment, state = _restore(config, workdir)
+    """Draws the ways between pairs of test images, through the latents of a run's newest checkpoint."""
+    experiment, state = restored(config, workdir)
     if experiment.classifies:
         raise UserError(f"--workdir={workdir} holds a classifier, which has no latents: take a run of a denoiser")
-    write_interpolation(experiment, _denoiser(experiment, state), int(state.step), load_data(config, "test"), workdir)
+    denoiser, test = experiment.sampled_denoiser(state), load_data(config, "test")
+    write_interpolation(experiment, denoiser, int(state.step), test, workdir)
     return 0
 
 
 def inpaint(config, workdir):
-    """Completes test images from a part of them, with a run's newest checkpoint."""
-    experiment, state = _restore(config, workdir)
-    _refuse_classifier(experiment, workdir)
+    """Completes test images of which a part is known, with a run's newest checkpoint."""
+    experiment, state = restored(config, workdir)
+    refuse_classifier(experiment, workdir)
     train_data, test = load_data(config) if experiment.sampler.needs_data else None, load_data(config, "test")
-    write_inpainting(experiment, _denoiser(experiment, state), int(state.step), test, workdir, train_data)
+    write_inpainting(experiment, experiment.sampled_denoiser(state), int(state.step), test, workdir, train_data)
     return 0
 
 
-def _refuse_classifier(experiment, workdir):
+def refuse_classifier(experiment, workdir):
+    """Raises UserError for a run of a classifier."""
     if experiment.classifies:
         raise UserError(
             f"--workdir={workdir} holds a classifier, which draws no samples: it guides those of another run, "
@@ -109,7 +137,7 @@ def _refuse_classifier(experiment, workdir):
 
 
 def _train(experiment, workdir, dataset):
-    """(state, signal), as the training loop returns them; grids of samples are drawn on the way."""
+    """(state, signal), as the training loop returns them; grids of samples are drawn during the training."""
 
     def draw_samples(denoiser, step, progress):
         number = 64 if len(experiment.shape) == 3 else 1000
@@ -134,7 +162,7 @@ def _train(experiment, workdir, dataset):
 
 
 def _trained(experiment, config, facts, folder):
-    """The last state of another run's training, which is to be this config's."""
+    """The last state of another run's training, after a check that this config would train the same."""
     changed = differences(read_json(folder, "config.json"), config)
     refuse(folder, {name: pair for name, pair in changed.items() if name.split(".")[0] not in AFTER_TRAINING})
     if read_json(folder, "data.json") != facts:
@@ -150,13 +178,9 @@ def _trained(experiment, config, facts, folder):
     return state
 
 
-def _denoiser(experiment, state):
-    """What samples are drawn with."""
-    return experiment.model.denoiser(state.ema if experiment.sampling.ema else state.params)
-
-
 def _sample(experiment, state, workdir, dataset):
-    write_samples(experiment, _denoiser(experiment, state), int(state.step), workdir, dataset, _reference(dataset))
+    denoiser = experiment.sampled_denoiser(state)
+    write_samples(experiment, denoiser, int(state.step), workdir, dataset, _reference(dataset))
 
 
 def _evaluate(experiment, state, workdir, config, test, dataset):
@@ -171,12 +195,3 @@ def _evaluate(experiment, state, workdir, config, test, dataset):
 def _reference(dataset):
     """Points of the data to draw below the samples; None for images."""
     return dataset.examples[:2000] if dataset is not None and len(dataset.shape) == 1 else None
-
-
-def _restore(config, workdir):
-    """(experiment, state) of a run's newest checkpoint."""
-    experiment = create(config, read_json(workdir, "data.json"))
-    state = newest(experiment, training_folder(workdir))
-    if state is None:
-        raise UserError(f"--workdir={workdir} has no checkpoint yet: train first with --mode=train")
-    return experiment, state

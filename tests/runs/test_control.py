@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.config import read_config, resolve
-from experiments.experiment import create, outline
 from experiments.main import main
 from unified_diffusion import UserError
+from unified_diffusion.runs.build import create, outline
+from unified_diffusion.runs.config import read_config, resolve
 
 SMALL = [
     "--config.perturbation.num_steps=20",

@@ -4,28 +4,38 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.flow_evaluation import measure_likelihood
-from experiments.sample_evaluation import measure_samples, table
-from experiments.workdir import keep_previous, write_json
 from unified_diffusion.errors import UserError
 from unified_diffusion.evaluation import dataset_bound, error_per_level, fisher_divergence
+from unified_diffusion.files import write_json
+from unified_diffusion.runs.flow_evaluation import measure_likelihood
+from unified_diffusion.runs.folder import keep_previous
+from unified_diffusion.runs.sample_evaluation import measure_samples, table
 from unified_diffusion.visualization import plot_bound, plot_levels, plot_rate_distortion, save_png
 
 
 def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None, train=None, data_name="data"):
     """Writes eval.json, eval.png, and, where they are measured, bound.png, rate_distortion.png and neighbours.png.
 
-    eval.json holds "step", "num_parameters", "num_examples", "test_loss" (the mean over the levels measured of weight
-    times error, each the mean over an example's dimensions), "test_error" (of the error alone), the
-    "_standard_error" of both over the examples (null for one), "levels", a list of t, log_snr, sigma, weight,
-    effective_weight (or null), error and loss; "bound", as `measure_bound` says; "likelihood", as `measure_likelihood`
-    does; and what `measure_samples` says of samples.npz. Of data from a known `mixture`, each level has also "fisher"
-    and "fisher_scaled", the Fisher divergence from its exact score, and sigma² times that.
+    eval.json holds
+
+    - "step", "ema", "num_parameters", "num_examples";
+    - "test_loss": the mean over the measured levels of weight times error, each the mean over an example's dimensions;
+      "test_error": the same without the weight; and the "_standard_error" of both over the examples, null for one;
+    - "levels": a list of t, log_snr, sigma, weight, effective_weight (or null), error and loss. For data from a known
+      `mixture` each level has "fisher" and "fisher_scaled", too: the Fisher divergence from the exact score, and sigma²
+      times that;
+    - "bound", as `measure_bound` gives it, "likelihood", as `measure_likelihood` gives it, and the measures of
+      samples.npz, as `measure_samples` gives them.
 
     Args:
+        experiment: the run's objects.
+        denoiser: the denoiser that is measured.
+        step: the number of steps that it was trained for.
         dataset: the test data.
+        workdir: the run's folder.
+        mixture: the data's `analytic.GaussianMixture`, or None.
         train: the training data; None measures no samples.
-        data_name: of both.
+        data_name: the name of both data sets.
     """
     settings, process = experiment.evaluation, denoiser.perturbation
     times = measured_levels(settings, process)
@@ -85,11 +95,11 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
 def measure_bound(experiment, denoiser, dataset):
     """The variational bound on the test data: (its part of eval.json, its pictures by name).
 
-    Of images in bits per dimension, with x0_hat clipped to [-1, 1] as DDPM's figures have it; of points in nats per
-    example, of a density. "total" = "prior" + "diffusion" + "reconstruction", give or take its "standard_error";
-    "diffusion_per_level" lists for each step of the chain the level t that it starts from, the log-SNR there, its cost
-    (at the lowest t it is the reconstruction), and the point of the rate-distortion curve: what has been spent once x_t
-    is known, and the root mean squared error of x0_hat(x_t), on [0, 255] for images.
+    The bound of images is in bits per dimension, with x0_hat clipped to [-1, 1] as DDPM's figures have it; the bound of
+    points is in nats per example, of a density. "total" = "prior" + "diffusion" + "reconstruction", with its
+    "standard_error". "diffusion_per_level" lists for each step of the chain the level t that it starts from, the
+    log-SNR there, its cost (at the lowest t the reconstruction), and the point of the rate-distortion curve: the rate
+    that has been spent once x_t is known, and the root mean squared error of x0_hat(x_t), on [0, 255] for images.
     """
     settings, process = experiment.evaluation, denoiser.perturbation
     images = len(experiment.shape) == 3
@@ -154,7 +164,7 @@ def _effective_weights(experiment, process, times):
 
 
 def standard_error(values):
-    """Of the mean of independent values; None for one."""
+    """The standard error of the mean of independent values; None for one value."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 

@@ -6,10 +6,11 @@ import json
 import jax
 import numpy as np
 
-from experiments.trajectory import write_trajectory
-from experiments.workdir import keep_previous, write_json
 from unified_diffusion.data import to_model, to_uint8
+from unified_diffusion.files import write_json
 from unified_diffusion.keys import named_key
+from unified_diffusion.runs.folder import keep_previous
+from unified_diffusion.runs.trajectory import write_trajectory
 from unified_diffusion.samplers import generate
 from unified_diffusion.training.mesh import batch_sharding, data_mesh
 from unified_diffusion.visualization import image_grid, plot_points, save_png
@@ -18,12 +19,17 @@ from unified_diffusion.visualization import image_grid, plot_points, save_png
 def draw(experiment, denoiser, number, sampler, progress=None, evaluations=None):
     """(samples `[number, ...]`, labels or None): uint8 images, or float32 points.
 
-    The denoiser is given as it was trained, and read under the experiment's `under`; the sampler is the experiment's,
-    as `prepared` returns it. `evaluations` is a list that gets what it took for each sample.
+    Args:
+        experiment: the run's objects, whose `sampling` and `under` hold.
+        denoiser: the denoiser as it was trained.
+        number: how many samples are drawn.
+        sampler: the experiment's sampler, as `prepared` gives it.
+        progress: as in `generate`.
+        evaluations: a list that gets the network evaluations of each sample, or None.
     """
     sampling, mesh = experiment.sampling, data_mesh()
     labels = experiment.labels(number)
-    # A multiple of the devices: a sample does not depend on how many are drawn with it.
+    # A multiple of the number of devices; a sample does not depend on the number that is drawn with it.
     batch_size = -(-min(number, sampling.batch_size) // mesh.size) * mesh.size
     samples = generate(
         sampler,
@@ -57,7 +63,7 @@ def prepared(experiment, denoiser, dataset, limit=None):
 
 
 def picture(samples, reference=None, labels=None):
-    """A grid of images, of which a column is one class where the labels are some few in turn; or a plot of points."""
+    """A grid of images, with a column for each class if there are 2 to 20 of them in turn; or a plot of points."""
     if samples.ndim != 4:
         return plot_points(samples, reference)
     classes = 0 if labels is None else len(np.unique(labels))
@@ -65,14 +71,23 @@ def picture(samples, reference=None, labels=None):
 
 
 def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
-    """Writes samples.npz (`arr_0`, and `labels` where conditional), samples.png and samples.json, which tells how.
+    """Writes samples.npz (`arr_0`, and `labels` if conditional), samples.png, and samples.json, which has the settings.
 
-    Samples that are there already and were made in the same way stay; others are kept under another name. The training
-    data are used only by a sampler that needs data; samples.json then has "fitting": how many of them, and the network
-    evaluations that this took in all, beside the "num_evaluations" of each sample. "fitted" has the settings that the
-    preparation changed. For an adaptive sampler "num_evaluations" is the most that a sample may take, and
-    "measured_evaluations" what the samples took. With `sampling.frames`, strips.png and sampling.gif show the samples
-    on their way.
+    Samples that were made in the same way already stay; all others are kept under another name. With `sampling.frames`
+    there are strips.png and sampling.gif, too, of the samples on their way from noise.
+
+    samples.json has the "num_evaluations" of the network for each sample. For an adaptive sampler "num_evaluations" is
+    the most that a sample may take, and "measured_evaluations" has the counts that were measured. A sampler that needs
+    data has "fitting", the number of training examples and of the network evaluations for all of them, and "fitted",
+    the settings that the preparation changed.
+
+    Args:
+        experiment: the run's objects.
+        denoiser: the denoiser as it was trained.
+        step: the number of steps that it was trained for.
+        workdir: the run's folder.
+        dataset: the training data; only a sampler that needs data is given them.
+        reference: points of the data to draw below the samples, or None.
     """
     sampling = experiment.sampling
     fitting = None
@@ -129,7 +144,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
 
 
 def control(experiment, sampler):
-    """{"label", "guidance", "classifier"} of samples.json: the class asked for, and what guides; Nones for nothing."""
+    """{"label", "guidance", "classifier"} of samples.json: the class asked for, and the guides; Nones without them."""
     sampling = experiment.sampling
     guidance, classifier = None, None
     if sampling.guidance_scale != 1:
@@ -158,7 +173,7 @@ def _changes(sampler, ready):
 
 
 def _same(about, how):
-    """Whether samples.json tells `how`; one of an older version does not say all of it."""
+    """Whether the file `about` tells the settings `how`; the file of an older version lacks some of them."""
     older = {**dict.fromkeys(("under", "fitting", "label", "guidance", "classifier")), "frames": 0}
     told = {**older, **json.loads(about.read_text())}
     for name in ("fitted", "measured_evaluations"):

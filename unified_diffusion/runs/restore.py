@@ -1,4 +1,4 @@
-"""What a run has trained, from its folder."""
+"""The trained state of a run, from its folder."""
 
 import jax
 
@@ -7,7 +7,11 @@ from unified_diffusion.training.mesh import data_mesh, replicated
 
 
 def newest(experiment, workdir):
-    """The state of the newest checkpoint in a folder, or None."""
+    """The state of the newest checkpoint in a folder that can be read, or None without any checkpoint.
+
+    Raises:
+        UserError: there are checkpoints, and none can be read, or they are of another network.
+    """
     transformation = experiment.optimizer.transformation(experiment.training.steps)
     state = initial_state(experiment.params, transformation, experiment.objective_state)
     state = jax.device_put(state, replicated(data_mesh()))

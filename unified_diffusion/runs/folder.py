@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, who is in it, and that nothing in it is lost."""
+"""The folder of a run: the config that it belongs to, the process that works in it, and the files that are kept."""
 
 import contextlib
 import errno
@@ -8,14 +8,18 @@ import logging
 import time
 from pathlib import Path
 
-from experiments.config import differences
+import numpy as np
+
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_json
+from unified_diffusion.runs.config import differences, later, read_config, resolve
 from unified_diffusion.visualization import plot_training, save_png
 
 _log = logging.getLogger(__name__)
 
-# What may differ when a run goes on: what comes after training, and how often it says something.
-AFTER_TRAINING = ("sampler", "under", "sampling", "evaluation")
+# The sections that may differ when a run goes on, since they come after training; the fields that may differ, too, say
+# how often a training tells or keeps something.
+AFTER_TRAINING = ("sampler", "under", "sampling", "evaluation", "interpolation", "inpainting")
 _FREE_SECTIONS = tuple(section + "." for section in AFTER_TRAINING)
 _FREE_FIELDS = {
     "training." + name for name in ("log_every", "checkpoint_every", "keep_checkpoints", "sample_every", "num_workers")
@@ -24,15 +28,15 @@ _FREE_FIELDS = {
 
 @contextlib.contextmanager
 def locked(workdir, patience=0.0, who="run"):
-    """Holds the folder against other live runs; the lock ends with the process, however it ends.
+    """Holds the folder against other live runs; the lock ends with the process, however the process ends.
 
     Args:
         workdir: the folder.
-        patience: seconds to wait for another run to leave it.
-        who: what is in there, for the message.
+        patience: seconds to wait for another run to leave the folder.
+        who: the kind of program that works in the folder, for the message.
 
     Raises:
-        UserError: another run is in it, or the folder cannot be written or its file system has no locks.
+        UserError: another run is in the folder, or the folder cannot be written or its file system has no locks.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -49,7 +53,7 @@ def locked(workdir, patience=0.0, who="run"):
 
 
 def _acquire(lock, workdir):
-    """Locks an open file unless another process has; whether it did."""
+    """Locks an open file, unless another process has locked it; returns whether it is locked now."""
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -63,12 +67,13 @@ def _acquire(lock, workdir):
 
 
 def claim(workdir, config, source):
-    """Makes the folder this config's, or sees that it is.
+    """Makes the folder this config's own, or checks that it is already.
 
     Args:
         workdir: the folder.
         config: the resolved config, written to config.json.
-        source: what it was resolved from, written to config_source.json.
+        source: the parts that the config was resolved from, {"config", "settings", "overrides"}, written to
+            config_source.json.
 
     Raises:
         UserError: the folder belongs to another config; the fields that differ are named.
@@ -80,7 +85,7 @@ def claim(workdir, config, source):
 
 
 def check_claim(workdir, config):
-    """The fields in which the folder's config is another, and may be: {field: (old, new)}.
+    """The fields in which the folder's config differs and may differ: {field: (old, new)}.
 
     Raises:
         UserError: as `claim`.
@@ -99,7 +104,7 @@ def check_claim(workdir, config):
 
 
 def claim_data(workdir, facts):
-    """Writes the training data's facts to data.json, or sees that the data are still the same.
+    """Writes the training data's facts to data.json, or checks that the data are still the same.
 
     Raises:
         UserError: the data have changed since the run began.
@@ -109,13 +114,35 @@ def claim_data(workdir, facts):
     write_json(workdir / "data.json", facts)
 
 
-def affects_samples(name):
-    """Whether a field of the config says what a checkpoint is; the others may be changed when it is sampled."""
-    return name == "training.label_dropout" or not name.startswith((*_FREE_SECTIONS, "training.", "optimizer."))
+def reopened(workdir, overrides=(), name=None):
+    """The resolved config that the run in `workdir` is sampled or measured with.
+
+    Args:
+        workdir: the run's folder.
+        overrides: pairs of a dotted field and its value, set in addition to those that the run was started with.
+        name: a config file to take in place of the run's own settings and overrides; None takes the run's own.
+
+    Raises:
+        UserError: there is no run in the folder, or its checkpoints are not those of such a config.
+    """
+    trained = read_json(workdir, "config.json")
+    if name is None:
+        source = read_json(workdir, "config_source.json")
+        resolved = resolve(source["settings"], later(source["overrides"], overrides))
+    else:
+        resolved = resolve(read_config(name), overrides)
+    changed = differences(trained, resolved)
+    refuse(workdir, {field: pair for field, pair in changed.items() if _affects_samples(field)})
+    return resolved
+
+
+def _affects_samples(field):
+    """Whether a field of the config says what a checkpoint is; all others may be changed when a run is sampled."""
+    return field == "training.label_dropout" or not field.startswith((*_FREE_SECTIONS, "training.", "optimizer."))
 
 
 def refuse(workdir, changed):
-    """Raises UserError if there are differences."""
+    """Raises UserError if there are differences, {field: (old, new)}."""
     if changed:
         shown = [f"{name} is {old!r} there and {new!r} now" for name, (old, new) in changed.items()]
         more = f" (and {len(shown) - 3} more)" if len(shown) > 3 else ""
@@ -129,12 +156,14 @@ def read_json(workdir, name):
     """A JSON file of the run in `workdir`.
 
     Raises:
-        UserError: there is no run there.
+        UserError: there is no run, or the file is damaged.
     """
     try:
         return json.loads((Path(workdir) / name).read_text())
-    except FileNotFoundError:
-        raise UserError(f"--workdir={workdir} holds no run (no {name}): train first with --mode=train") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"--workdir={workdir} holds no run (no {name}): train first with --mode=train, or with ud.train"
+        ) from None
     except json.JSONDecodeError as error:
         raise UserError(f"{workdir}/{name} is damaged ({error}): restore it, or take another folder") from None
 
@@ -156,23 +185,28 @@ def has_checkpoints(workdir):
     return any(workdir.glob("checkpoints/*"))
 
 
-def write_json(path, value):
-    """Writes JSON, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    temporary.replace(path)
+def read_metrics(workdir):
+    """The lines of metrics.jsonl as {name: float64 array}, one entry for each line; NaN where a line lacks the name.
+
+    A last line that is still being written is left out. Without the file the dict is empty.
+    """
+    try:
+        lines = (workdir / "metrics.jsonl").read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return {}
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: np.array([row.get(name, np.nan) for row in rows], np.float64) for name in names}
 
 
 def write_training_plot(workdir):
     """Draws the losses of metrics.jsonl into training.png."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    save_png(
-        plot_training([line["step"] for line in lines], [line["loss"] for line in lines]), workdir / "training.png"
-    )
+    metrics = read_metrics(workdir)
+    save_png(plot_training(metrics["step"], metrics["loss"]), workdir / "training.png")
 
 
 def keep_previous(*paths):
-    """Renames the files that are there to name.1.suffix (or .2, …), all by the same number."""
+    """Renames the files that exist to name.1.suffix (or .2, …), all by the same number."""
     if not any(path.exists() for path in paths):
         return
 

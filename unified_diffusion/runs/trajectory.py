@@ -1,12 +1,11 @@
-"""How samples come about: strips.png and sampling.gif, of x on the way from noise to data."""
+"""Pictures of samples on their way from noise to data: strips.png and sampling.gif."""
 
 import numpy as np
 
 from unified_diffusion.data import to_uint8
 from unified_diffusion.keys import named_key
 from unified_diffusion.perturbations import expand
-from unified_diffusion.visualization import image_grid, save_gif, save_png
-from unified_diffusion.visualization.figures import plot_clouds
+from unified_diffusion.visualization import image_grid, plot_clouds, save_gif, save_png
 
 ROWS = 10
 FRAME, LAST = 120, 1500  # milliseconds
@@ -14,9 +13,9 @@ LIMIT = 2.2  # the plane that points are shown in
 
 
 def write_trajectory(experiment, denoiser, sampler, strips, gif):
-    """Writes both pictures, of the first samples of samples.npz, drawn once more.
+    """Writes both pictures of the first samples of samples.npz, which are drawn once more.
 
-    strips.png has a row for each sample and time from left to right; of points it is one row of panels. sampling.gif
+    strips.png has a row for each sample, with time from left to right; for points it is one row of panels. sampling.gif
     shows more samples at once.
     """
     images = len(experiment.shape) == 3
@@ -34,7 +33,7 @@ def write_trajectory(experiment, denoiser, sampler, strips, gif):
 
 
 def trajectory(experiment, denoiser, sampler, number):
-    """(x `[frames + 1, number, ...]`, t): x / sqrt(alpha² + sigma²), which any perturbation keeps in the data's range.
+    """(x `[frames + 1, number, ...]`, t): x / sqrt(alpha² + sigma²), which is of the data's size at every level.
 
     The last x are the first samples of samples.npz, before they are rounded.
     """

@@ -1,37 +1,38 @@
-"""The way between two test images, through the latents of DDIM's ODE."""
+"""The ways between pairs of test images, through the latents of DDIM's ODE."""
 
 import jax
 import numpy as np
 
-from experiments.workdir import keep_previous, write_json
 from unified_diffusion import data, inversion
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_json
 from unified_diffusion.keys import named_key
+from unified_diffusion.runs.folder import keep_previous
 from unified_diffusion.visualization import image_grid, save_png
 
 
 def write_interpolation(experiment, denoiser, step, dataset, workdir):
     """Writes interpolation.png, a row for each pair of test images, and interpolation.json, which tells how.
 
-    A row is the first image, `sampling.pair_images` decoded ones from its own latent to the other's, and the second
-    image. "reconstruction_error" is the mean absolute error of the decoded ends, in grey levels of 255. A chain of
-    fewer levels than `sampling.inversion_steps` is read as its continuous limit. Of a conditional run the whole way
-    has the class of the first image, and so has the second image.
+    A row is the first image, `interpolation.pair_images` decoded images from its own latent to the other's, and the
+    second image. "reconstruction_error" is the mean absolute error of the decoded ends, in grey levels of 255. A chain
+    of fewer levels than `interpolation.inversion_steps` is read as its continuous limit. In a conditional run both
+    images of a pair are of one class, and the whole way has that class.
 
     Raises:
         UserError: data that are no images, or too few of them.
     """
-    sampling, conditional = experiment.sampling, experiment.model.conditional
+    sampling, settings, conditional = experiment.sampling, experiment.interpolation, experiment.model.conditional
     if len(experiment.shape) != 3:
         raise UserError("--mode=interpolate draws images, and these data are points")
-    first, second = pairs(dataset, sampling.pairs, sampling.seed, conditional)
+    first, second = pairs(dataset, settings.pairs, sampling.seed, conditional)
     denoiser = experiment.unguided(denoiser)
-    if denoiser.perturbation.num_steps < sampling.inversion_steps:
+    if denoiser.perturbation.num_steps < settings.inversion_steps:
         denoiser = denoiser.under(denoiser.perturbation.continuous)
-    how = {"num_steps": sampling.inversion_steps, "spacing": "uniform", "clip_x0": True}
+    how = {"num_steps": settings.inversion_steps, "spacing": "uniform", "clip_x0": True}
     ends = [np.asarray(data.to_model(end["x0"])) for end in (first, second)]
     label = first["label"] if conditional else None
-    way = np.asarray(inversion.interpolate(denoiser, *ends, sampling.pair_images, label, **how))
+    way = np.asarray(inversion.interpolate(denoiser, *ends, settings.pair_images, label, **how))
     error = 127.5 * float(np.mean(np.abs(way[:, [0, -1]] - np.stack(ends, axis=1))))
     rows = np.concatenate([ends[0][:, None], way, ends[1][:, None]], axis=1)
     picture = image_grid(data.to_uint8(rows.reshape(-1, *experiment.shape)), columns=rows.shape[1])
@@ -52,7 +53,9 @@ def write_interpolation(experiment, denoiser, step, dataset, workdir):
 
 
 def pairs(dataset, number, seed, same_class=False):
-    """Two batches of `number` examples, no example twice, drawn at random; example i of both of one class, if asked.
+    """Two batches of `number` examples each, drawn at random, no example twice.
+
+    With `same_class` the examples i of both batches are of one class.
 
     Raises:
         UserError: too few examples.
@@ -64,7 +67,7 @@ def pairs(dataset, number, seed, same_class=False):
         groups = [order[labels == label] for label in np.unique(labels)]
     found = np.concatenate([group[: len(group) // 2 * 2].reshape(-1, 2) for group in groups])
     if len(found) < number:
-        raise UserError(f"sampling.pairs = {number}: the test split has only {len(found)}")
-    # Of all classes alike, when there are classes.
+        raise UserError(f"interpolation.pairs = {number}: the test split has only {len(found)}")
+    # Evenly from all classes, when there are classes.
     chosen = found[np.linspace(0, len(found) - 1, number).astype(int)]
     return dataset.gather(chosen[:, 0]), dataset.gather(chosen[:, 1])

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from experiments.workdir import read_json
 from unified_diffusion.data import Dataset
 from unified_diffusion.evaluation import (
     Measure,
@@ -15,20 +14,22 @@ from unified_diffusion.evaluation import (
     random_halves,
     training_neighbours,
 )
+from unified_diffusion.runs.folder import read_json
 from unified_diffusion.visualization import neighbours_picture
 
 
 def measure_samples(settings, train, test, workdir, data_name):
-    """What is to be said of samples.npz: (its part of eval.json, its pictures by name).
+    """The measures of samples.npz: (their part of eval.json, their pictures by name).
 
-    The part is
+    The part holds
 
     - "samples": "num_samples", and "num_evaluations", "sampler", "perturbation" and "under" as in samples.json;
-    - "metrics": as `evaluation.Metric` has them, for each extractor;
-    - "features": "name", "dimension", "accuracy" on the test data (or null), "fingerprint" and "note" of each;
-    - "floor": the distances of the data from themselves, the same, with "what";
-    - "neighbours": as `_neighbours` says;
-    - "notes": a line for whatever could not be measured.
+    - "metrics": the metrics of each extractor, as `evaluation.Metric` has them;
+    - "features": the "name", "dimension", "accuracy" on the test data (or null), "fingerprint" and "note" of each
+      extractor;
+    - "floor": the distances of the data from themselves, as metrics with "what" was compared;
+    - "neighbours": as `_neighbours` gives them;
+    - "notes": a line for each measure that could not be taken.
     """
     how = read_json(workdir, "samples.json")
     with np.load(workdir / "samples.npz") as file:
@@ -89,9 +90,9 @@ def _neighbours(settings, samples, train, test, rows=8):
     """The nearest training examples: (their part of eval.json, the picture).
 
     "distance_median" is over "num_samples" samples, and "distance_of_test_median" over "num_test" test examples;
-    "share_nearer" is how often a sample is nearer to training data than a test example is, with the 95 % interval
-    "share_nearer_low", "share_nearer_high" as metrics have (nulls where there is none); "closest" lists the samples
-    that are nearest to one: "sample", "train" (their numbers) and "distance". Of points there is no picture.
+    "share_nearer" is the share of samples that are nearer to training data than a test example is, with its 95 %
+    interval "share_nearer_low", "share_nearer_high" (nulls without one); "closest" lists the samples
+    that are nearest to one: "sample", "train" (their numbers) and "distance". Points have no picture.
     """
     found = training_neighbours(samples, train, test, settings.neighbours)
     images = len(train.shape) == 3

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.config import read_config, resolve
-from experiments.experiment import create
-from experiments.sampling import draw, write_samples
-from experiments.trajectory import trajectory
 from unified_diffusion.errors import UserError
+from unified_diffusion.runs.build import create
+from unified_diffusion.runs.config import read_config, resolve
+from unified_diffusion.runs.sampling import draw, write_samples
+from unified_diffusion.runs.trajectory import trajectory
 from unified_diffusion.visualization import image_grid
 
 DIGITS = [("model.channels", "8"), ("model.multipliers", "(1,)"), ("model.attention_resolutions", "()")]

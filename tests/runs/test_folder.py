@@ -5,8 +5,9 @@ import fcntl
 
 import pytest
 
-from experiments.workdir import locked, training_folder, write_json
 from unified_diffusion.errors import UserError
+from unified_diffusion.files import write_json
+from unified_diffusion.runs.folder import locked, training_folder
 
 
 def test_the_folder_of_a_training(tmp_path):

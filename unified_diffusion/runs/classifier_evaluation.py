@@ -1,19 +1,20 @@
-"""Measures of a classifier's run: eval.json and its picture."""
+"""The measures of a classifier's run: eval.json and its picture."""
 
 import jax
 import numpy as np
 
-from experiments.evaluation import measured_levels, rows_of, standard_error
-from experiments.workdir import keep_previous, write_json
 from unified_diffusion.evaluation import accuracy_per_level
+from unified_diffusion.files import write_json
+from unified_diffusion.runs.evaluation import measured_levels, rows_of, standard_error
+from unified_diffusion.runs.folder import keep_previous
 from unified_diffusion.visualization import plot_accuracy, save_png
 
 
 def write_classifier_evaluation(experiment, classifier, step, dataset, workdir):
     """Writes eval.json and eval.png.
 
-    eval.json holds "step", "ema", "num_parameters", "num_examples", "accuracy" (the mean over the levels measured),
-    "test_loss" (of the cross-entropy, in nats), the "_standard_error" of both over the examples (null for one), and
+    eval.json holds "step", "ema", "num_parameters", "num_examples", "accuracy" (the mean over the measured levels),
+    "test_loss" (the mean cross-entropy, in nats), the "_standard_error" of both over the examples (null for one), and
     "levels", a list of t, log_snr, sigma, accuracy and loss.
 
     Args:

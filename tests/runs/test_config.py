@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import config as configs
 from unified_diffusion import UserError
+from unified_diffusion.runs import config as configs
+from unified_diffusion.runs.convert import convert
+from unified_diffusion.runs.sections import build
 
-FILES = sorted(path.name for path in configs.CONFIGS.glob("*.py") if not path.name.startswith("_"))
+FILES = sorted(path.name for path in configs.shipped_configs().glob("*.py") if not path.name.startswith("_"))
 
 
 def resolve(name="ddpm_digits.py", *overrides):
@@ -25,7 +27,7 @@ def test_every_shipped_config_resolves_completely(name):
     # A resolved config is a config: resolving it again changes nothing.
     assert configs.resolve(config) == config
     for section in ("perturbation", "objective", "sampler", "optimizer", "training", "sampling", "evaluation"):
-        configs.build(section, config[section])
+        build(section, config[section])
 
 
 def test_published_cifar_settings():
@@ -151,12 +153,12 @@ def test_a_new_name_forgets_what_was_said_of_the_old_one():
 )
 def test_a_value_converts_to_its_type_or_is_refused(hint, value):
     try:
-        converted = configs._convert("field", value, hint)
+        converted = convert("field", value, hint)
     except UserError:
         return
     expected = {tuple[int, ...]: tuple, int | None: (int, type(None))}.get(hint, hint)
     assert isinstance(converted, expected)
-    assert configs._convert("field", converted, hint) == converted
+    assert convert("field", converted, hint) == converted
 
 
 LOOSE = """
@@ -202,7 +204,7 @@ def test_a_file_of_arrays_and_functions(tmp_path):
     assert config["perturbation"]["betas"] == pytest.approx([0.1, 0.15, 0.2])
     assert config["objective"]["weighting"] == "unified_diffusion.objectives.weightings:dsm"
     assert config["seed"] == 3
-    assert configs.build("perturbation", config["perturbation"]).num_steps == 3
+    assert build("perturbation", config["perturbation"]).num_steps == 3
 
 
 def test_sections_are_dicts():

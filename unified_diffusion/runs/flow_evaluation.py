@@ -8,9 +8,9 @@ from unified_diffusion.evaluation import dataset_likelihood
 def measure_likelihood(experiment, denoiser, dataset):
     """The log-likelihood of the test data by the probability-flow ODE: its part of eval.json.
 
-    "total" is its negative: of images in bits per dimension, dequantised as they were for training, or else around the
-    grey levels; of points in nats per example, of a density. A chain is read as its continuous limit. "evaluations"
-    are of the network, per example, each with its derivative along every probe.
+    "total" is the negative log-likelihood: for images in bits per dimension, dequantised as they were for training, or
+    else around the grey levels; for points in nats per example, of a density. A chain is read as its continuous limit.
+    "evaluations" counts the network evaluations of an example, each with its derivative along every probe.
     """
     settings, images = experiment.evaluation, len(experiment.shape) == 3
     how = {

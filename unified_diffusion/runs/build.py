@@ -1,17 +1,14 @@
-"""A config's typed objects: after this, nobody reads the config."""
+"""The typed objects that a resolved config stands for: after this, nobody reads the config again."""
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments.config import build, chosen, resolve
-from experiments.restore import newest
-from experiments.settings import Evaluation, Sampling
-from experiments.workdir import read_json, training_folder
 from unified_diffusion.analytic import GaussianMixture
 from unified_diffusion.data import toy
 from unified_diffusion.denoiser import Denoiser
@@ -21,6 +18,11 @@ from unified_diffusion.keys import named_key
 from unified_diffusion.objectives import Objective
 from unified_diffusion.perturbations import Perturbation
 from unified_diffusion.reverse import check_variance
+from unified_diffusion.runs.config import resolve
+from unified_diffusion.runs.folder import read_json, training_folder
+from unified_diffusion.runs.restore import newest
+from unified_diffusion.runs.sections import build, chosen
+from unified_diffusion.runs.settings import Evaluation, Inpainting, Interpolation, Sampling
 from unified_diffusion.samplers import Sampler
 from unified_diffusion.training import Model, Optimizer, Training, initialise
 from unified_diffusion.training.step import memory_and_reference
@@ -28,16 +30,26 @@ from unified_diffusion.training.step import memory_and_reference
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What one run trains, samples and measures.
+    """The objects of one run.
 
-    `params` are the initial parameters; `under` is the perturbation to sample under, None for the one trained with;
-    `classifier` is what guides the sampler, and `classifier_step` how long it was trained, or both are None.
+    Attributes:
+        shape: the shape of one example.
+        num_classes: the number of classes of the data, 0 for none.
+        model: the network without its parameters, and how it is read.
+        params: the initial parameters, or their shapes.
+        objective, optimizer, training: the parts that train.
+        sampler: the sampler, before it is fitted.
+        under: the perturbation to sample under; None is the one that the network was trained with.
+        sampling, evaluation, interpolation, inpainting: the settings of the commands.
+        seed: the seed of the parameters and of the training.
+        classifier: the classifier that guides the sampler, or None.
+        classifier_step: the number of steps that the classifier was trained for, or None.
     """
 
     shape: tuple[int, ...]
     num_classes: int
     model: Model
-    params: nnx.State
+    params: Any
     objective: Objective
     optimizer: Optimizer
     training: Training
@@ -45,13 +57,15 @@ class Experiment:
     under: Perturbation | None
     sampling: Sampling
     evaluation: Evaluation
+    interpolation: Interpolation
+    inpainting: Inpainting
     seed: int
     classifier: Denoiser | None = None
     classifier_step: int | None = None
 
     @property
     def classifies(self):
-        """Whether what is trained is a classifier, which draws no samples."""
+        """Whether the network is a classifier, which draws no samples."""
         return self.objective.classifies
 
     @property
@@ -61,15 +75,15 @@ class Experiment:
 
     @property
     def sampled_under(self):
-        """The perturbation whose noise ladder the sampler runs on."""
+        """The perturbation whose noise levels the sampler runs on."""
         return self.model.perturbation if self.under is None else self.under
 
     def unguided(self, denoiser):
-        """A denoiser of this experiment, read under that perturbation."""
+        """A denoiser of this experiment, read under the perturbation to sample under."""
         return denoiser if self.under is None else denoiser.under(self.under)
 
     def for_sampling(self, denoiser):
-        """The same, and guided."""
+        """A denoiser of this experiment, read under the perturbation to sample under and guided as `sampling` says."""
         sampling, denoiser = self.sampling, self.unguided(denoiser)
         if sampling.guidance_scale != 1:
             denoiser = Guided(denoiser, sampling.guidance_scale, sampling.guidance_interval)
@@ -78,13 +92,17 @@ class Experiment:
             denoiser = ClassifierGuided(denoiser, self.classifier, sampling.classifier_scale, conditional=conditional)
         return denoiser
 
+    def sampled_denoiser(self, state):
+        """The denoiser that samples are drawn with: the averaged parameters of a state, or the last ones."""
+        return self.model.denoiser(state.ema if self.sampling.ema else state.params)
+
     @property
     def num_evaluations(self):
-        """Network evaluations per sample, one of a doubled batch counted twice."""
+        """Network evaluations per sample; an evaluation of a doubled batch counts twice."""
         return num_evaluations(self.sampler, self.for_sampling(self.model.denoiser(self.params)))
 
     def labels(self, number):
-        """The classes that so many samples are asked to be of, `[number]`, or None where nothing can be asked."""
+        """The classes of the first `number` samples, `[number]`; None for a run that cannot be asked for a class."""
         if not self.model.conditional and self.classifier is None:
             return None
         if self.sampling.label is not None:
@@ -102,7 +120,7 @@ def load_data(config, split="train"):
 
 
 def exact_mixture(config):
-    """The Gaussian mixture whose score the network learns; None for other data, and for a network given the labels."""
+    """The Gaussian mixture whose score the network learns; None for other data, and for a conditional network."""
     data = config["data"]
     if config["denoiser"]["conditional"] or data["name"] != "toy" or data["density"] not in toy.MIXTURES:
         return None
@@ -111,7 +129,7 @@ def exact_mixture(config):
 
 
 def data_facts(dataset):
-    """What a run has to know of its training data to be sampled, or gone on with."""
+    """The facts of the training data that data.json keeps: shape, classes, number of examples and fingerprint."""
     return {
         "shape": list(dataset.shape),
         "num_classes": dataset.num_classes,
@@ -121,12 +139,16 @@ def data_facts(dataset):
 
 
 def create(config, facts, initialise=initialise):
-    """The experiment of a resolved config, on data of these facts.
+    """The experiment of a resolved config.
 
-    `initialise` makes the parameters; `outline` in its place makes only their shapes, which is as good for a check.
+    The schedule, the weighting, the loss and a sampling step are traced once, without computing them, so that mistakes
+    show at the start.
 
-    What is lazy (the schedule, the weighting, the loss, a sampling step) is asked for once here, without computing it,
-    so that mistakes show at start.
+    Args:
+        config: the resolved config.
+        facts: the facts of the data, as `data_facts` gives them.
+        initialise: a function that makes the parameters; `outline` makes only their shapes, which is enough for a check
+            and for sampling with restored parameters.
 
     Raises:
         UserError: settings that do not go together.
@@ -162,6 +184,8 @@ def create(config, facts, initialise=initialise):
         under=build("under", config["under"]),
         sampling=sampling,
         evaluation=build("evaluation", config["evaluation"]),
+        interpolation=build("interpolation", config["interpolation"]),
+        inpainting=build("inpainting", config["inpainting"]),
         seed=config["seed"],
     )
     if sampling.classifier is not None and not experiment.classifies:
@@ -176,6 +200,19 @@ def create(config, facts, initialise=initialise):
     )
     _rehearse(experiment)
     return experiment
+
+
+def restored(config, workdir):
+    """(experiment, state) of the newest checkpoint of the run in `workdir`.
+
+    Raises:
+        UserError: there is no run, or no checkpoint yet.
+    """
+    experiment = create(config, read_json(workdir, "data.json"))
+    state = newest(experiment, training_folder(workdir))
+    if state is None:
+        raise UserError(f"--workdir={workdir} has no checkpoint yet: train first with --mode=train, or with ud.train")
+    return experiment, state
 
 
 def load_classifier(folder, facts):
@@ -253,7 +290,7 @@ def _check_guidance(sampling, reading, training, num_classes):
 
 
 def outline(build, key, perturbation, **reading):
-    """As `initialise`, with shapes for parameters."""
+    """(model, shapes): as `training.initialise`, with the parameters' shapes in place of the parameters."""
     del key
     graph, shapes = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
     return Model(graph, perturbation, **reading), shapes

@@ -108,7 +108,7 @@ def _carry_out(made, options, directory):
     from experiments.sweep.page import write_page
     from experiments.sweep.schedule import Schedule
     from experiments.sweep.summary import write_summary
-    from experiments.sweep.table import make_table
+    from experiments.sweep.terminal import make_table
 
     def publish():
         write_summary(directory)

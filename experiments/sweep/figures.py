@@ -8,7 +8,7 @@ import dataclasses
 import html
 import math
 
-from experiments.sweep.measures import ARROWS, columns, estimate, show
+from experiments.sweep.measures import ARROWS, columns, group_mean, show
 from experiments.sweep.summary import Summary, distinguishing
 
 # Okabe & Ito's, but for their yellow, and as many again: told apart by most eyes, and dark enough on white.
@@ -248,7 +248,7 @@ def _over_evaluations(summary, column, runs):
     for group in summary.groups:
         rest = {field: value for field, value in group.overrides.items() if field not in COUNTS}
         _, members = found.setdefault(str(sorted(rest.items())), (rest, []))
-        measured, count = estimate(group.measured(column.key)), group.runs[0].num_evaluations
+        measured, count = group_mean(group.measured(column.key)), group.runs[0].num_evaluations
         if measured is not None and count:
             members.append((count, measured, [place[run.name] for run in group.runs]))
     found = [(rest, sorted(members, key=lambda member: member[0])) for rest, members in found.values() if members]
@@ -342,7 +342,7 @@ def _floor(summary, column):
 
 
 def _of_floors(summary, floors):
-    """What the dotted lines are; `floors` are the (Measure, Column) of each."""
+    """What the dotted lines are; `floors` are the (Measurement, Column) of each."""
     if not floors:
         return ""
     texts = {}

@@ -26,7 +26,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One run: its name, what it sets, its resolved config and what that was resolved from.
 
     `trained_in` is the name of the run whose training it shares, None if it trains by itself.
@@ -55,7 +55,7 @@ class Job(Checkpointable):
     after training is not saved on the way and begins again, so it fails when its time is up there for a second time.
 
     Args:
-        run: the `Run`.
+        run: the `PlannedRun`.
         folder: where the sweep's runs are.
         environment: variables of the process, set before JAX starts.
         alive: a file that the sweep holds a lock on for as long as the job is to go on; None for a job that does not
@@ -64,7 +64,7 @@ class Job(Checkpointable):
         requeue: whether SIGUSR2 puts it back into the queue; otherwise it only ends it.
     """
 
-    run: Run
+    run: PlannedRun
     folder: Path
     environment: dict
     alive: Path | None = None

@@ -24,7 +24,7 @@ class Column:
     """A measure, as a column of the table.
 
     Attributes:
-        key: of `Run.measures`.
+        key: of `RunResult.measures`.
         title: for people.
         family: what stands above it: the features, or one of `NO_FEATURES`.
         better: "lower" or "higher", where runs may be compared by it; None where they may not.
@@ -37,7 +37,7 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class GroupMean:
     """A group's mean of a measure.
 
     Attributes:
@@ -75,8 +75,8 @@ def columns(summary):
     return found
 
 
-def estimate(measures):
-    """The `Estimate` of a group's measures, or None without any.
+def group_mean(measures):
+    """The `GroupMean` of a group's measures, or None without any.
 
     The variance over seeds is not taken smaller than the measures' own intervals say: two seeds may agree by chance.
     """
@@ -88,9 +88,9 @@ def estimate(measures):
     count = len(values)
     if count == 1:
         only = measures[0]
-        return Estimate(only.value, None, only.low, only.high, 1, floor, math.inf)
+        return GroupMean(only.value, None, only.low, only.high, 1, floor, math.inf)
     spread = float(values.std(ddof=1))
-    return Estimate(
+    return GroupMean(
         float(values.mean()), spread, None, None, count, max(spread**2, floor or 0.0) / count, float(count - 1)
     )
 

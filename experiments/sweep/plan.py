@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from experiments import config as configs
 from experiments.experiment import create, data_facts, load_data, outline
-from experiments.sweep.jobs import Run
+from experiments.sweep.jobs import PlannedRun
 from experiments.sweep.record import is_trained, trains
 from experiments.workdir import check_claim, has_checkpoints, training_folder
 from unified_diffusion.errors import UserError
@@ -31,7 +31,7 @@ _FIGURE = {"match": {}, "metric": None, "value": None, "source": ""}
 class Plan:
     """All runs of a sweep, in order, and what its file says of it. `merged` names runs that were left out as equal."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[PlannedRun, ...]
     title: str
     note: str
     published: list
@@ -78,7 +78,7 @@ def make_plan(config_name, overrides, grids=(), sweep_name=None, only=(), direct
         known[key] = name
         source = {"config": config_name, "settings": file, "overrides": [list(pair) for pair in pairs]}
         own = json.loads(json.dumps({field: configs.literal(value) for field, value in own.items()}))
-        runs.append(Run(name, own, config, json.loads(json.dumps(source))))
+        runs.append(PlannedRun(name, own, config, json.loads(json.dumps(source))))
     if not runs:
         raise UserError(f"no run is left by --only={' --only='.join(only)}")
     title = about["TITLE"] or f"Sweep of {config_name}"

@@ -9,6 +9,14 @@ PHASES = ("training", "sampling", "evaluation")
 LEAVES = ("samples.npz", "samples.json", "eval.json")
 
 
+def read_if_there(path):
+    """The value of a JSON file; None where there is none, or it cannot be read as JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def new_record(run):
     """The run.json of a run that nothing has happened to."""
     return {
@@ -31,7 +39,7 @@ def new_record(run):
 
 def read_record(folder):
     """The run.json in a run's folder, or None where there is none that can be read."""
-    return _read(folder / "run.json")
+    return read_if_there(folder / "run.json")
 
 
 def write_record(folder, record):
@@ -54,14 +62,14 @@ def with_lost_time(record, folder):
 def is_finished(folder, config):
     """Whether the folder holds all that a run of this config leaves."""
     record = read_record(folder)
-    done = record is not None and record["state"] == "finished" and _read(folder / "config.json") == config
+    done = record is not None and record["state"] == "finished" and read_if_there(folder / "config.json") == config
     classifies = done and getattr(chosen("objective", config["objective"]), "classifies", False)
     return done and all((folder / name).exists() for name in (LEAVES[-1:] if classifies else LEAVES))
 
 
 def is_trained(folder, config):
     """Whether the folder holds the training of this config, whatever came after it."""
-    record, own = read_record(folder), _read(folder / "config.json")
+    record, own = read_record(folder), read_if_there(folder / "config.json")
     return record is not None and own is not None and record["trained"] and trains(own) == trains(config)
 
 
@@ -90,10 +98,3 @@ def tail(path, lines=12):
     except OSError as error:
         return f"no log: {error.strerror} ({path})"
     return "\n".join(text.strip().splitlines()[-lines:]) or f"the log is empty ({path})"
-
-
-def _read(path):
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        return None

@@ -5,7 +5,7 @@ import time
 
 from experiments.sweep import record as records
 from experiments.sweep.clusters import Refused
-from experiments.sweep.jobs import Run
+from experiments.sweep.jobs import PlannedRun
 from experiments.workdir import locked
 from unified_diffusion.errors import UserError
 from unified_diffusion.training.interrupt import Interrupt
@@ -19,7 +19,7 @@ _SECONDS_AFTER_A_REFUSAL = 60
 class Task:
     """A run, and how it stands: "waiting", "running", "finished", "failed" or "interrupted"."""
 
-    run: Run
+    run: PlannedRun
     state: str = "waiting"
     attempts: int = 0
     ticket: object = None

@@ -13,9 +13,9 @@ from fake_sweep import fake_sweep, write
 from PIL import Image
 
 from experiments.sweep.figures import POINTS, figures, set_scale, style, thinned
+from experiments.sweep.html_table import duration
 from experiments.sweep.page import page, write_page
 from experiments.sweep.pictures import first_images, sample_picture
-from experiments.sweep.results import duration
 from experiments.sweep.summary import collect, summary_csv
 
 GRID = {"objective.weighting": ["simple", "vlb"], "perturbation.name": ["ddpm", "ncsn"], "seed": [0, 1]}

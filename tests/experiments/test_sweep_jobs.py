@@ -5,11 +5,11 @@ import signal
 import pytest
 
 from experiments import modes
-from experiments.sweep.jobs import Job, Run
+from experiments.sweep.jobs import Job, PlannedRun
 from experiments.sweep.record import read_record
 from unified_diffusion.errors import UserError
 
-RUN = Run("a", {}, {}, {})
+RUN = PlannedRun("a", {}, {}, {})
 
 
 class Handler:

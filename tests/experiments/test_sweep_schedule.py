@@ -10,10 +10,10 @@ import pytest
 
 from experiments.sweep import record as records
 from experiments.sweep.clusters import Refused
-from experiments.sweep.jobs import Run
+from experiments.sweep.jobs import PlannedRun
 from experiments.sweep.plan import run_name
 from experiments.sweep.schedule import Schedule, Task
-from experiments.sweep.table import Lines, Terminal
+from experiments.sweep.terminal import Lines, Terminal
 from experiments.workdir import write_json
 from unified_diffusion.errors import UserError
 
@@ -88,7 +88,7 @@ class Scripted:
 def carry_out(tmp_path, trained_in=(), **scripts):
     """(schedule, cluster, what stopped it, printed lines, states at each publication)."""
     capacity = scripts.pop("capacity", 9)
-    runs = [Run(name, {}, CONFIG, {}, dict(trained_in).get(name)) for name in scripts]
+    runs = [PlannedRun(name, {}, CONFIG, {}, dict(trained_in).get(name)) for name in scripts]
     cluster, stream, published = Scripted(tmp_path, capacity, **scripts), io.StringIO(), []
     schedule = Schedule(runs, tmp_path, cluster, lambda: published.append(states(schedule)), Lines(stream))
     stopped = schedule.run()
@@ -230,7 +230,7 @@ def test_names_that_are_too_long_show_what_differs(columns, expected, tmp_path, 
     tasks = []
     for weighting, seed in values:
         own = {"objective.weighting": weighting, "perturbation.name": "ddpm", "seed": seed}
-        tasks.append(Task(Run(run_name(own), own, CONFIG, {})))
+        tasks.append(Task(PlannedRun(run_name(own), own, CONFIG, {})))
     stream = io.StringIO()
     Terminal(stream).show(tasks, tmp_path / "runs")
     rows = [line.removeprefix("\x1b[2K").split()[0] for line in stream.getvalue().splitlines()[1:5]]

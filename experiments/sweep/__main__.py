@@ -108,15 +108,17 @@ def _carry_out(made, options, directory):
     from experiments.sweep.page import write_page
     from experiments.sweep.schedule import Schedule
     from experiments.sweep.summary import write_summary
-    from experiments.sweep.terminal import make_table
+    from experiments.sweep.terminal import Lines, make_display
 
     def publish():
         write_summary(directory)
         write_page(directory)
 
     cluster = _cluster(options, directory, len([run for run in made.runs if run.trained_in is None]))
-    schedule = Schedule(made.runs, directory, cluster, publish, make_table(sys.stdout))
-    stopped = schedule.run()
+    # In the debugger's process what a run prints would be drawn over.
+    with Lines(sys.stdout) if options.cluster == "debug" else make_display(sys.stdout) as display:
+        schedule = Schedule(made.runs, directory, cluster, publish, display)
+        stopped = schedule.run()
     tasks = schedule.tasks.values()
     failed = [task for task in tasks if task.state == "failed" or (task.state == "interrupted" and not stopped)]
     for task in failed:

@@ -36,12 +36,12 @@ class Schedule:
         directory: the sweep's folder.
         cluster: `Local`, `Slurm` or `Debug`.
         publish: called without arguments after every change of state.
-        table: `table.show(tasks, directory)` is called at every look.
+        display: the `terminal.Display` that shows the tasks at every look.
     """
 
-    def __init__(self, runs, directory, cluster, publish, table):
+    def __init__(self, runs, directory, cluster, publish, display):
         self._directory, self._cluster = directory / "runs", cluster
-        self._publish, self._table = publish, table
+        self._publish, self._display = publish, display
         self.tasks = {run.name: Task(run) for run in runs}
         self._not_before, self._refused = 0.0, None
 
@@ -54,7 +54,7 @@ class Schedule:
                 started = not interrupt.requested and self._start()
                 if ended or started:
                     self._publish()
-                self._table.show(self.tasks.values(), self._directory)
+                self._display.show(self.tasks.values(), self._directory)
                 if not self._over():
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
             stopped = interrupt.requested if not self._over() else None
@@ -148,7 +148,7 @@ class Schedule:
         self._not_before = time.monotonic() + _SECONDS_AFTER_A_REFUSAL
         if str(refusal) != self._refused:
             self._refused = str(refusal)
-            self._table.note(f"{refusal}; tried again while other runs are going on")
+            self._display.note(f"{refusal}; tried again while other runs are going on")
 
     def _is_ready(self, task):
         """Whether a run can start; None if it never will."""
@@ -164,11 +164,11 @@ class Schedule:
         self._cluster.stop()
         if self.left_behind() or not self._running():
             return
-        self._table.note("waiting for the runs to save; Ctrl-C again does not wait")
+        self._display.note("waiting for the runs to save; Ctrl-C again does not wait")
         while self._running():
             if self._look(interrupt):
                 self._publish()
-            self._table.show(self.tasks.values(), self._directory)
+            self._display.show(self.tasks.values(), self._directory)
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _running(self):

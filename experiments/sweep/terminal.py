@@ -1,76 +1,111 @@
-"""How all runs stand, while they run: a table that is drawn anew on a terminal, and lines elsewhere."""
+"""The state of all runs, while they run: a table that is drawn anew on a terminal, and lines elsewhere."""
 
+import abc
 import collections
-import shutil
+import contextlib
 import time
 
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 from tqdm import tqdm
 
 from experiments.sweep import record as records
 
 _HEAD = ("run", "state", "step", "loss", "images/s", "left")
-_ORDER = ("running", "failed", "interrupted", "waiting", "finished")
+_STYLES = {"running": "cyan", "failed": "red", "interrupted": "red", "waiting": "dim", "finished": ""}
+_ORDER = tuple(_STYLES)
 _SECONDS_BETWEEN_SUMMARIES = 60
 
 
-def make_table(stream):
-    """A `Terminal` where the stream is one, else `Lines`."""
-    return Terminal(stream) if stream.isatty() else Lines(stream)
+def make_display(stream):
+    """A `Terminal` where the stream is a terminal that can be drawn on, else `Lines`."""
+    console = make_console(file=stream)
+    return Terminal(console) if stream.isatty() and console.is_interactive else Lines(stream)
 
 
-class Terminal:
-    """One line a run, drawn over the lines before; runs that have ended give way where the screen is too small."""
+def make_console(**options):
+    """rich's console; text is printed as it is, since a run's name may hold brackets and colons."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
 
-    def __init__(self, stream):
-        self._stream, self._drawn = stream, 0
+
+class Display(contextlib.AbstractContextManager):
+    """Tells people how the runs stand. It is a context manager, which leaves the terminal as it was."""
+
+    @abc.abstractmethod
+    def show(self, tasks, directory):
+        """Shows how the tasks stand; `directory` has the runs' folders."""
+
+    @abc.abstractmethod
+    def note(self, text):
+        """Prints a line that stays."""
+
+
+class Terminal(Display):
+    """One line for each run, drawn over the lines before; on a small screen runs that have ended give way."""
+
+    def __init__(self, console):
+        self._console, self._live = console, Live(console=console, auto_refresh=False)
+
+    def __exit__(self, *exception):
+        self._live.stop()
 
     def show(self, tasks, directory):
-        """Draws how the tasks stand."""
-        width, height = shutil.get_terminal_size()
-        rows = [row(task, directory) for task in _fitting(list(tasks), height - 4)]
-        lines = [*_aligned([_HEAD, *rows], width - 1, _labels([task.run for task in tasks])), _counts(tasks)]
-        hidden = len(list(tasks)) - len(rows)
-        if hidden:
-            lines.insert(-1, f"… and {hidden} more")
-        up = f"\x1b[{self._drawn}F" if self._drawn else ""
-        self._stream.write(up + "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J")
-        self._stream.flush()
-        self._drawn = len(lines)
+        tasks = list(tasks)
+        rows = {task.run.name: (task, _row(task, directory)) for task in _fitting(tasks, self._console.height - 4)}
+        lines = [self._table(rows, _labels([task.run for task in tasks]))]
+        if len(rows) < len(tasks):
+            lines.append(f"… and {len(tasks) - len(rows)} more")
+        self._live.start()
+        self._live.update(Group(*lines, _counts(tasks)), refresh=True)
 
     def note(self, text):
-        """Prints a line below the table, which is drawn anew below it."""
-        self._stream.write(f"{text}\n")
-        self._drawn = 0
+        self._console.print(text)
+
+    def _table(self, rows, labels):
+        """The runs under the longest labels that fit; where none do, the shortest are cut in their middle."""
+        columns = list(zip(_HEAD, *(row for _, row in rows.values()), strict=True))
+        room = max(self._console.width - sum(2 + max(map(len, column)) for column in columns[1:]), 8)
+        fitting = (kind for kind in labels if all(len(kind[name]) <= room for name in rows))
+        names = next(fitting, labels[-1])
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+        for index, title in enumerate(_HEAD):
+            table.add_column(title, justify="left" if index < 2 else "right", no_wrap=True)
+        for name, (task, (_, state, *rest)) in rows.items():
+            table.add_row(_shortened(names[name], room), Text(state, _STYLES[task.state]), *rest)
+        return table
 
 
-class Lines:
+class Lines(Display):
     """A line whenever a run changes its state, and a summary every minute."""
 
     def __init__(self, stream):
         self._stream, self._states, self._summary = stream, {}, time.monotonic()
 
     def show(self, tasks, directory):
-        """Prints what has changed since the last call."""
         due = time.monotonic() - self._summary > _SECONDS_BETWEEN_SUMMARIES
         for task in tasks:
             state = (task.state, task.attempts)
             before = self._states.get(task.run.name, ("waiting", 0))
             self._states[task.run.name] = state
             if state != before:
-                print(_change(task), file=self._stream, flush=True)
+                self.note(_change(task))
             elif due and task.state == "running":
-                print("  ".join(filter(None, row(task, directory))), file=self._stream, flush=True)
+                self.note("  ".join(filter(None, _row(task, directory))))
         if due:
             self._summary = time.monotonic()
-            print(_counts(tasks), file=self._stream, flush=True)
+            self.note(_counts(tasks))
+
+    def __exit__(self, *exception):
+        """Lines stay as they are."""
 
     def note(self, text):
-        """Prints a line."""
         print(text, file=self._stream, flush=True)
 
 
-def row(task, directory):
-    """(name, state, step of steps or that the training is shared, loss, images/s, time left) of a task, as text."""
+def _row(task, directory):
+    """A task's line as text: name, state, step of steps ("shared": another run trains), loss, images/s, time left."""
     folder, config = directory / task.run.name, task.run.config
     record, line = records.read_record(folder) or {}, records.last_metrics(folder)
     state = _state(task, record)
@@ -87,7 +122,7 @@ def row(task, directory):
 
 
 def _state(task, record):
-    """A running task's phase, any other's state; and how often it has been tried, if more than once."""
+    """The phase of a running task, the state of another; with the number of attempts, if there were several."""
     state = task.state
     if state == "running" and record.get("state") == "running":
         state = {"evaluation": "evaluating", None: "running"}.get(record["phase"], record["phase"])
@@ -109,52 +144,32 @@ def _change(task):
 
 def _counts(tasks):
     counts = collections.Counter(task.state for task in tasks)
-    return f"{len(list(tasks))} runs: " + ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts[state])
+    return f"{len(tasks)} runs: " + ", ".join(f"{counts[state]} {state}" for state in _ORDER if counts[state])
 
 
 def _fitting(tasks, room):
-    """The tasks in their order, those that matter least left out where there is not room for all."""
+    """The tasks in their order; where there is not room for all, those that matter least are left out."""
     kept = sorted(tasks, key=lambda task: _ORDER.index(task.state))[: max(room, 1)]
     names = {task.run.name for task in kept}
     return [task for task in tasks if task.run.name in names]
 
 
 def _labels(runs):
-    """{name: label} of all runs, from long to short: names, what they do not share, its last words, its values alone.
+    """[{name: label}] of all runs, from long labels to short ones.
 
-    Those in which two runs have the same label are left out.
+    The labels are the names, then the overrides in which the runs differ: with their fields, with the last words of the
+    fields, and the values alone. Labels that two runs share are left out.
     """
     fields = {field for run in runs for field in run.overrides}
     fields = {field for field in fields if len({str(run.overrides.get(field)) for run in runs}) > 1}
     own = {run.name: {field: value for field, value in run.overrides.items() if field in fields} for run in runs}
     kinds = [
         {run.name: run.name for run in runs},
-        {name: ",".join(f"{field}={value}" for field, value in set_.items()) for name, set_ in own.items()},
-        {name: ",".join(f"{f.split('.')[-1]}={value}" for f, value in set_.items()) for name, set_ in own.items()},
-        {name: ",".join(map(str, set_.values())) for name, set_ in own.items()},
+        {name: ",".join(f"{field}={value}" for field, value in pairs.items()) for name, pairs in own.items()},
+        {name: ",".join(f"{f.split('.')[-1]}={value}" for f, value in pairs.items()) for name, pairs in own.items()},
+        {name: ",".join(map(str, pairs.values())) for name, pairs in own.items()},
     ]
     return [labels for labels in kinds if len(set(labels.values())) == len(runs)]
-
-
-def _aligned(rows, width, labels):
-    """Rows as lines of columns, the first one under the longest labels that fit.
-
-    Where none do, the shortest are cut in their middle.
-    """
-    sizes = [max(len(row[column]) for row in rows) for column in range(1, len(_HEAD))]
-    room = max(width - sum(sizes) - 2 * len(sizes), 8)
-    fitting = (kind for kind in labels if all(len(kind.get(row[0], "")) <= room for row in rows))
-    shown = next(fitting, labels[-1])
-    first = min(max(len(shown.get(row[0], row[0])) for row in rows), room)
-    lines = []
-    for name, *rest in rows:
-        cells = [_shortened(shown.get(name, name), first).ljust(first)]
-        cells += [
-            cell.ljust(size) if n == 0 else cell.rjust(size)
-            for n, (cell, size) in enumerate(zip(rest, sizes, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip()[:width])
-    return lines
 
 
 def _shortened(text, width):

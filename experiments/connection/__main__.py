@@ -12,8 +12,8 @@ from pathlib import Path
 from unified_diffusion.errors import UserError
 
 OWN = {"index.html", "connection.json", "digits", "mixture", ".lock"}
-# What a run that was killed while it wrote may leave.
-HALF_WRITTEN = {"index.tmp", "connection.json.tmp"}
+# Files that a run leaves if it was killed while it wrote.
+HALF_WRITTEN = {"index.tmp", "index.html.tmp", "connection.json.tmp"}
 SECTIONS = ("weightings", "identities", "steps", "gradients", "mixture")
 
 
@@ -68,8 +68,11 @@ def write(workdir, quick):
     """Makes the sections one after the other, and then the page."""
     import importlib
 
+    import jax
+
     from experiments.connection.page import page
     from experiments.connection.training import claimed
+    from experiments.pages import write_text
     from experiments.workdir import keep_previous, write_json
 
     sections, seconds = [], {}
@@ -87,31 +90,9 @@ def write(workdir, quick):
     keep_previous(html, table)
     numbers = {name: section.numbers for name, section in zip(SECTIONS, sections, strict=True)}
     write_json(table, {"quick": quick, "seconds": seconds, **numbers})
-    temporary = html.with_suffix(".tmp")
-    temporary.write_text(page(TITLE, INTRODUCTION, sections, facts(quick, total)), encoding="utf-8")
-    temporary.replace(html)
+    devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+    write_text(html, page(sections, quick=quick, seconds=total, devices=devices, jax=jax.__version__))
     print(f"wrote {html} and {table} in {total:.0f} s")
-
-
-def facts(quick, seconds):
-    """The last line of the page: how it was made."""
-    import jax
-
-    rehearsal = "<b>A rehearsal (--quick): the networks are hardly trained, and sections 4 and 5 mean nothing.</b> "
-    return (
-        f"{rehearsal if quick else ''}Written by <code>python -m experiments.connection</code> in {seconds:.0f} s on "
-        f"{jax.device_count()} × {jax.devices()[0].device_kind}, with JAX {jax.__version__}. All numbers, and those "
-        "behind the curves, are in <code>connection.json</code>."
-    )
-
-
-TITLE = "DDPM and NCSN are one model"
-INTRODUCTION = """
-<p>Denoising diffusion probabilistic models (Ho, Jain &amp; Abbeel 2020) maximise a variational bound of a Markov
-chain. Noise-conditional score networks (Song &amp; Ermon 2019) match the scores of noised data and sample by Langevin
-dynamics. The two differ in how they destroy data, and in how much each noise level counts; the rest is the same, and
-this page measures it. Everything here was computed by this package when the page was written.</p>
-"""
 
 
 if __name__ == "__main__":

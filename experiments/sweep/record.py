@@ -1,4 +1,4 @@
-"""run.json: what a run of a sweep says of itself, and what can be told from its folder."""
+"""run.json, in which a run of a sweep keeps how it stands, and questions that a run's folder answers."""
 
 import json
 
@@ -18,7 +18,7 @@ def read_if_there(path):
 
 
 def new_record(run):
-    """The run.json of a run that nothing has happened to."""
+    """The run.json of a run that has not begun."""
     return {
         "name": run.name,
         "overrides": run.overrides,
@@ -74,7 +74,7 @@ def is_trained(folder, config):
 
 
 def trains(config):
-    """What of a config its training depends on."""
+    """The sections of a config that its training depends on."""
     return {section: fields for section, fields in config.items() if section not in AFTER_TRAINING}
 
 

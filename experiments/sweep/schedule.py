@@ -1,4 +1,4 @@
-"""The sweep itself: which run is next, what became of the others, until all are done or it is told to stop."""
+"""The loop of a sweep: it starts runs and looks after them until all are done or it is told to stop."""
 
 import dataclasses
 import time
@@ -29,12 +29,12 @@ class Task:
 class Schedule:
     """Brings all runs of a plan to their end on a cluster.
 
-    A run that fails is tried once more. One that shares a training waits for it.
+    A run that fails is tried once more. A run that shares a training waits for it.
 
     Args:
-        runs: the plan's.
+        runs: the runs of the plan.
         directory: the sweep's folder.
-        cluster: `Local`, `Slurm` or `Debug`.
+        cluster: a `clusters.Cluster`.
         publish: called without arguments after every change of state.
         display: the `terminal.Display` that shows the tasks at every look.
     """
@@ -46,7 +46,7 @@ class Schedule:
         self._not_before, self._refused = 0.0, None
 
     def run(self):
-        """Returns the signal that stopped it, or None when nothing is left to do."""
+        """Runs the loop; returns the signal that stopped it, or None when nothing is left to do."""
         with self._cluster.open(), Interrupt() as interrupt:
             self._begin()
             while not self._over() and not interrupt.requested:
@@ -63,7 +63,7 @@ class Schedule:
         return stopped
 
     def left_behind(self):
-        """What is to be said of jobs that go on without the sweep, or None."""
+        """A sentence on the jobs that go on without the sweep, or None."""
         return self._cluster.left_behind({name: task.ticket for name, task in self._running().items()})
 
     def _begin(self):
@@ -80,7 +80,7 @@ class Schedule:
         self._publish()
 
     def _look(self, interrupt):
-        """Whether a job has ended since the last look; sees to what became of it."""
+        """Closes the tasks whose jobs have ended since the last look; returns whether there are any."""
         running = self._running()
         alive = self._cluster.alive({name: task.ticket for name, task in running.items()}) if running else {}
         ended = [task for name, task in running.items() if not alive[name]]
@@ -111,7 +111,7 @@ class Schedule:
             _write_waiting(folder, task.run)
 
     def _start(self):
-        """Whether a run has been started, or found to be impossible; starts as many as there is room for.
+        """Starts as many runs as there is room for; returns whether any run has started or was found impossible.
 
         Raises:
             UserError: the cluster takes no job, and there is none of this sweep whose end could change that.

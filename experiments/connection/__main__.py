@@ -74,6 +74,8 @@ def write(workdir, quick):
     """Makes the sections one after the other, and then the page."""
     import importlib
 
+    import jax
+
     from experiments.connection.page import page
     from experiments.connection.training import claimed
     from unified_diffusion.files import write_json, write_text
@@ -94,29 +96,9 @@ def write(workdir, quick):
     keep_previous(html, table)
     numbers = {name: section.numbers for name, section in zip(SECTIONS, sections, strict=True)}
     write_json(table, {"quick": quick, "seconds": seconds, **numbers})
-    write_text(html, page(TITLE, INTRODUCTION, sections, facts(quick, total)))
+    devices = f"{jax.device_count()} × {jax.devices()[0].device_kind}"
+    write_text(html, page(sections, quick=quick, seconds=total, devices=devices, jax=jax.__version__))
     print(f"wrote {html} and {table} in {total:.0f} s")
-
-
-def facts(quick, seconds):
-    """The last line of the page: how it was made."""
-    import jax
-
-    rehearsal = "<b>A rehearsal (--quick): the networks are hardly trained, and sections 4 and 5 mean nothing.</b> "
-    return (
-        f"{rehearsal if quick else ''}Written by <code>python -m experiments.connection</code> in {seconds:.0f} s on "
-        f"{jax.device_count()} × {jax.devices()[0].device_kind}, with JAX {jax.__version__}. All numbers, and those "
-        "behind the curves, are in <code>connection.json</code>."
-    )
-
-
-TITLE = "DDPM and NCSN are one model"
-INTRODUCTION = """
-<p>Denoising diffusion probabilistic models (Ho, Jain &amp; Abbeel 2020) maximise a variational bound of a Markov
-chain. Noise-conditional score networks (Song &amp; Ermon 2019) match the scores of noised data and sample by Langevin
-dynamics. The two differ in how they destroy data, and in how much each noise level counts; the rest is the same, and
-this page measures it. Everything here was computed by this package when the page was written.</p>
-"""
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from experiments.connection.page import Section, cell, figure, formula, table, text
+from experiments.connection.page import Section, code
 from experiments.connection.training import trained
 from unified_diffusion import data
 from unified_diffusion.keys import named_key
@@ -55,50 +55,25 @@ def section(workdir, quick):
         for name, w in weights.items()
     }
     curves = {name: {"loss": w * loss, "second moment of the gradient": w**2 * moment} for name, w in weights.items()}
-    few, all_of_them = (_picture(log_snr, {name: curves[name] for name in names}) for names in (MAIN, WEIGHTINGS))
-    simple, vlb = report["simple"], report["vlb"]
-    body = [
-        text(
-            f"A small U-Net is trained on digits with <code>simple</code> for {experiment.training.steps:,} steps. "
-            f"Then, at {len(times)} noise levels, the loss of single examples is taken, and its gradient with respect "
-            "to the parameters. A weighting multiplies the one by w and the gradient's square by w²; the levels of a "
-            "step are drawn at random, and so the gradient's noise is"
-        ),
-        formula("E<sub>t</sub> [ w(t)² E ‖∇<sub>θ</sub> ‖ε̂ − ε‖²‖² ] &ensp; minus the square of the mean gradient"),
-        text(
-            f"Under the bound's weight, half of this second moment comes from <b>{vlb['gradient']:.1%}</b> of "
-            f"the levels, those of least noise; under <code>simple</code> it takes <b>{simple['gradient']:.1%}</b>. "
-            "A batch seldom draws these levels, and when it does, they are its gradient. The last column of the "
-            "table is the second moment over the least that any choice of the levels' probabilities could make it "
-            f"(Nichol & Dhariwal 2021, eq. 18): <b>{cell(vlb['excess'])}</b> for the bound, "
-            f"<b>{cell(simple['excess'])}</b> for <code>simple</code>. The time sampler <code>importance</code> takes "
-            "that excess away; <code>simple</code> has little of it to begin with."
-        ),
-        figure(
-            few, "Loss and second moment of the gradient at each noise level, each divided by its mean over levels."
-        ),
-        figure(all_of_them, "The same under every weighting."),
-        table(
+    values = {
+        "steps": experiment.training.steps,
+        "levels": len(times),
+        "num_steps": process.num_steps,
+        "digits": squares.shape[1],
+        "simple": report["simple"],
+        "vlb": report["vlb"],
+        "few": _picture(log_snr, {name: curves[name] for name in MAIN}),
+        "everything": _picture(log_snr, curves),
+        "rows": [
             [
-                "weighting",
-                "half of the loss lies in",
-                "half of the second moment lies in",
-                "second moment over the least",
-            ],
-            [
-                [
-                    f"<code>{name}</code>",
-                    f"{report[name]['loss']:.1%} of levels",
-                    f"{report[name]['gradient']:.1%} of levels",
-                    report[name]["excess"],
-                ]
-                for name in (*MAIN, *(name for name in WEIGHTINGS if name not in MAIN))
-            ],
-            f"DDPM, {process.num_steps:,} levels drawn uniformly; {squares.shape[1]} digits at each of {len(times)} "
-            "levels, interpolated between them. A level counts for half where it is one of the fewest that together "
-            "make up half. t = 1, the decoder's level, has the weight that <code>vlb</code> gives it.",
-        ),
-    ]
+                code(name),
+                f"{report[name]['loss']:.1%} of levels",
+                f"{report[name]['gradient']:.1%} of levels",
+                report[name]["excess"],
+            ]
+            for name in (*MAIN, *(name for name in WEIGHTINGS if name not in MAIN))
+        ],
+    }
     levels = {
         "t": times.tolist(),
         "log_snr": log_snr[times - 1].tolist(),
@@ -106,13 +81,15 @@ def section(workdir, quick):
         "gradient_second_moment": squares.mean(axis=1).tolist(),
         "weight": {name: w[times - 1].tolist() for name, w in weights.items()},
     }
-    return Section(TITLE, body, {"levels": levels, "weightings": report, "steps": experiment.training.steps})
+    numbers = {"levels": levels, "weightings": report, "steps": experiment.training.steps}
+    return Section("gradients", TITLE, values, numbers)
 
 
 def measure(denoiser, dataset, times, count):
-    """Of `count` examples at each level: (mean squared errors in eps, squared norms of their gradients), `[L, count]`.
+    """Measures `count` examples at each level: (mean squared errors in eps, squared norms of their gradients).
 
-    One example at a time: XLA:CPU has no fast way to the gradients of each example of a batch.
+    Each is `[L, count]`. It takes one example at a time, since XLA:CPU has no fast way to the gradients of each example
+    of a batch.
     """
     objective = Denoising()
 
@@ -138,7 +115,7 @@ def measure(denoiser, dataset, times, count):
 
 
 def interpolate(everywhere, times, values):
-    """Positive values at some levels, at all of them: linear in their logarithms, over log t."""
+    """Interpolates positive values between levels: their logarithms are linear in log t."""
     return np.exp(np.interp(np.log(everywhere), np.log(times), np.log(values)))
 
 

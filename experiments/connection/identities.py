@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from markupsafe import Markup
 
-from experiments.connection.page import Section, figure, formula, table, text
+from experiments.connection.page import Section
 from unified_diffusion import data
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.gaussian import kl_divergence
@@ -33,8 +34,8 @@ def section(workdir, quick):
     picture = plot_panels(
         {
             name: [
-                Curve(lengths, [row[what] for row in found], f"in {what}", i, style)
-                for i, (what, style) in enumerate((("loss", "-"), ("gradient", "--")))
+                Curve(lengths, [row[quantity] for row in found], f"in {quantity}", i, style)
+                for i, (quantity, style) in enumerate((("loss", "-"), ("gradient", "--")))
             ]
             for name, found in limits.items()
         },
@@ -44,43 +45,17 @@ def section(workdir, quick):
         yscale="log",
         size=(3.8, 3.0),
     )
-    body = [
-        text(
-            "Each row computes one number in two ways, with one network, the same data, noise and levels, and compares "
-            "the loss (its mean over the batch) and its gradient with respect to all of the network's parameters (the "
-            "norm of the difference, over the norm). All is in float32, which rounds at 6·10<sup>−8</sup>.",
-        ),
-        table(
-            ["identity", "on", "error in loss", "error in gradient"],
-            [[row["identity"], row["on"], row["loss"], row["gradient"]] for row in rows],
-            f"{setting.count} digits as vectors of {setting.x0.shape[1]}, at random levels; a network of "
-            f"{setting.size:,} parameters drawn at random. Relative errors.",
-        ),
-        text(
-            "The first is the connection itself. Divide DDPM's <i>x<sub>t</sub></i> by α and it is an NCSN whose noise "
-            "scales are σ/α; a network that sees the same picture and the same noise label on both makes the same "
-            "error in ε, and <i>σ² ‖ŝ + ε/σ‖²</i>, which NCSN weights by σ² to make its levels count alike, is "
-            "<i>‖ε̂ − ε‖²</i>, which DDPM chose because its samples look better."
-        ),
-        text("The bound's weight depends on the ladder, and has a limit as the ladder is filled in:"),
-        formula(
-            "w<sub>vlb</sub>(t) → ½ |dλ/dt| = ½ g² / σ² &emsp; as T → ∞, &emsp; the weighting <code>likelihood</code>"
-        ),
-        figure(
-            picture,
-            "How the bound's loss comes to that of <code>likelihood</code> as levels are added between the same ends, "
-            "over the noisiest 98% of the levels.",
-        ),
-        table(
-            ["T", *(f"{name}, in {what}" for name in limits for what in ("loss", "gradient"))],
-            [
-                [length, *(limits[name][i][what] for name in limits for what in ("loss", "gradient"))]
-                for i, length in enumerate(lengths)
-            ],
-            "Relative error of the one against the other.",
-        ),
-    ]
-    return Section(TITLE, body, {"identities": rows, "vlb_to_likelihood": limits})
+    columns = [(name, quantity) for name in limits for quantity in ("loss", "gradient")]
+    values = {
+        "setting": setting,
+        "rows": [[Markup(row["identity"]), row["on"], row["loss"], row["gradient"]] for row in rows],
+        "picture": picture,
+        "limit_header": ["T", *(f"{name}, in {quantity}" for name, quantity in columns)],
+        "limit_rows": [
+            [length, *(limits[name][i][quantity] for name, quantity in columns)] for i, length in enumerate(lengths)
+        ],
+    }
+    return Section("identities", TITLE, values, {"identities": rows, "vlb_to_likelihood": limits})
 
 
 class Setting:
@@ -103,6 +78,7 @@ class Setting:
         return jnp.asarray(first + (self.quantile * (process.num_steps + 1 - first)).astype(np.int32))
 
     def network(self, params):
+        """The network with these parameters."""
         return nnx.merge(self.graph, params)
 
     def compare(self, identity, on, one, other):
@@ -166,7 +142,7 @@ def same_bound(setting):
             reverse, _ = process.posterior(x0_hat, x_t, t - 1, t)
             logs = (expand(jnp.log(v), x_t) for v in (small, process.reverse_variance(t - 1, t, variance)))
             log_small, log_variance = logs
-            # What no network changes: the divergence of the two variances.
+            # The divergence of the two variances, which no network changes.
             constant = kl_divergence(0.0, log_small, 0.0, log_variance)
             return jnp.sum(kl_divergence(mean, log_small, reverse, log_variance) - constant, axis=1)
 
@@ -179,7 +155,7 @@ def same_bound(setting):
 
 
 def same_prediction(setting):
-    """A network that puts out x0, v, the score or the mean, and one that puts out eps."""
+    """A network that puts out x0, v, the score or the mean has the loss of one that puts out eps."""
     t = setting.levels(CHAIN)
 
     def loss(network, prediction="eps"):
@@ -194,7 +170,7 @@ def same_prediction(setting):
 
 
 def put_out(kind, eps, x, t):
-    """What a network of another kind puts out where this eps is meant."""
+    """The output by which a network of another kind means this eps."""
     alpha, sigma = (expand(level, x) for level in (CHAIN.alpha(t), CHAIN.sigma(t)))
     x0 = (x - sigma * eps) / alpha
     if kind == "mean":
@@ -206,7 +182,7 @@ NAMES = {"x0": "x<sub>0</sub>", "v": "v", "score": "the score", "mean": "the pos
 
 
 def same_weighting(setting):
-    """A squared error in another space, and the error in eps times its weighting."""
+    """A squared error in another space is the error in eps times its weighting."""
     t = setting.levels(CHAIN)
     alpha, sigma = CHAIN.alpha(t)[:, None], CHAIN.sigma(t)[:, None]
     x_t = CHAIN.perturb(setting.x0, t, setting.noise)
@@ -233,7 +209,7 @@ LIMITS = {
 
 
 def limit(setting, make, lengths):
-    """[{"T", "loss", "gradient"}]: `vlb` against `likelihood` on ladders of more and more levels."""
+    """The relative errors of `vlb` against `likelihood`: {"T", "loss", "gradient"} for each number of levels."""
     rows = []
     for length in lengths:
         process = make(length)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.connection.page import Section, cell, figure, table, text
+from experiments.connection.page import Section
 from experiments.connection.training import trained
 from unified_diffusion import data
 from unified_diffusion.analytic import GaussianMixture
@@ -57,47 +57,23 @@ def section(workdir, quick):
     levels = [int(np.argmin(np.abs(process.levels.log_snrs[1:] + 2 * np.log(ratio)))) + 1 for ratio in SHOWN]
     divergence = fisher_divergence(learned, mixture, levels, num_samples=1000 if quick else 10_000, batch_size=1000)
     error = np.sqrt(weights[0] * weights[1] / count)
-    body = [
-        text(
-            f"The data: {weights[0]:g} N((½, ½), {std:g}²) + {weights[1]:g} N((−½, −½), {std:g}²), as in Song & Ermon "
-            "2019, figure 3, at a tenth of its size. The score of the mixture is known in closed form, and a network "
-            f"has learned it in {experiment.training.steps:,} steps of DDPM's <code>simple</code>. It is read here "
-            "under DDPM's chain, and, rescaled by α, under NCSN's noise scales, without training it again."
-        ),
-        figure(
-            _fields(process, levels, mixture, exact, learned),
-            "The score at three noise levels, over the noised density. Lengths are drawn as square roots. Far from "
-            "both modes at little noise the network has seen no data.",
-        ),
-        table(
-            ["σ/α", "t", "½ E‖ŝ − s‖²", "σ² times it", "± (standard error)"],
-            [
-                [float(ratio), t, *(float(column[i]) for column in divergence)]
-                for i, (ratio, t) in enumerate(zip(SHOWN, levels, strict=True))
-            ],
-            "The Fisher divergence of the learned score from the exact one.",
-        ),
-        text(
-            "Between the modes the score at little noise depends on the weights almost not at all: it says where the "
-            "nearest mode is, not how much it weighs. So Langevin dynamics at one small noise level leaves each point "
-            "in the mode that it starts next to, and gets the weights of its start. Where the noise is as large as the "
-            "distance of the modes, the score does know the weights, and points move between them: annealing settles "
-            "there how many go to each, and so does the ancestral chain."
-        ),
-        figure(
-            plot_clouds(clouds, columns=4),
-            f"{count:,} points each, and the share of them in the mode at (½, ½). Plain Langevin dynamics at σ = "
-            f"{SMALL.prior_sigma:g} starts uniformly in the square.",
-        ),
-        table(
-            ["sampler", "network evaluations", "exact score", "learned score", "truth"],
-            [
-                [name, row["evaluations"], row["exact"], row["learned"], float(weights[0])]
-                for name, row in results.items()
-            ],
-            f"The weight of the mode at (½, ½); the standard error of {count:,} points is {cell(error)}.",
-        ),
-    ]
+    values = {
+        "weights": weights,
+        "std": std,
+        "steps": experiment.training.steps,
+        "count": count,
+        "small_sigma": SMALL.prior_sigma,
+        "error": error,
+        "fields": _fields(process, levels, mixture, exact, learned),
+        "clouds": plot_clouds(clouds, columns=4),
+        "divergence": [
+            [float(ratio), t, *(float(column[i]) for column in divergence)]
+            for i, (ratio, t) in enumerate(zip(SHOWN, levels, strict=True))
+        ],
+        "shares": [
+            [name, row["evaluations"], row["exact"], row["learned"], float(weights[0])] for name, row in results.items()
+        ],
+    }
     numbers = {
         "truth": float(weights[0]),
         "standard_error": float(error),
@@ -105,7 +81,7 @@ def section(workdir, quick):
         "fisher": {"t": levels, **{name: list(map(float, column)) for name, column in divergence._asdict().items()}},
         "steps": experiment.training.steps,
     }
-    return Section(TITLE, body, numbers)
+    return Section("mixture", TITLE, values, numbers)
 
 
 def samplers(count):

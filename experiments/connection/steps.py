@@ -1,10 +1,11 @@
-"""Section 3: an ancestral step beside a Langevin step, with the coefficients that the samplers' own code has."""
+"""Section 3: an ancestral step beside a Langevin step, with the coefficients measured on the samplers' own code."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from markupsafe import Markup
 
-from experiments.connection.page import Section, cell, figure, formula, table, text
+from experiments.connection.page import Section
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.perturbations import DDPM, NCSN
 from unified_diffusion.samplers import Ancestral, AnnealedLangevin, Row
@@ -21,7 +22,7 @@ PROCESSES = {
     CHAIN: (DDPM(), 0.2),
 }
 COLUMNS = {
-    "sigma": "σ<sub>t</sub>",
+    "sigma": Markup("σ<sub>t</sub>"),
     "ancestral_drift": "ancestral drift",
     "large_noise": "noise, large",
     "small_noise": "noise, small",
@@ -38,50 +39,16 @@ def section(workdir, quick):
     same = as_ncsn(numbers[CHAIN], PROCESSES[CHAIN][0])
     first = numbers["NCSN, 10 levels"]
     rows = [[int(t), *(float(first[name][t - 1]) for name in COLUMNS)] for t in first["t"][::-1]]
-    body = [
-        text(
-            "Both samplers move along the score and add noise. On NCSN's ladder, from σ<sub>t</sub> to the level "
-            "below, σ<sub>s</sub>:"
-        ),
-        formula(
-            "ancestral: &ensp; x<sub>s</sub> = x<sub>t</sub> + d s(x<sub>t</sub>) + √v z, &emsp; d = σ<sub>t</sub>² − "
-            "σ<sub>s</sub>², &emsp; v = d (large) or d σ<sub>s</sub>² / σ<sub>t</sub>² (small)<br>"
-            "Langevin: &ensp; x ← x + a s(x) + √(2a) z, &emsp; a = 0.2 σ<sub>t</sub>² &ensp; (NCSN)"
-        ),
-        text(
-            "Langevin dynamics adds noise of variance <b>twice</b> its drift, and so keeps the noise level. An "
-            "ancestral step adds noise of variance <b>once</b> its drift, or less, and so goes down a level. It is a "
-            "Langevin step of a = d/2, and then the same drift d/2 once more without noise, which is a step of the "
-            "probability-flow equation (Song et al. 2021): predictor and corrector in one."
-        ),
-        formula("d s + √d z &ensp; = &ensp; [ (d/2) s + √(2 · d/2) z ] &ensp; + &ensp; (d/2) s"),
-        text(
-            "The package's own samplers, given the same score and noise, make the two sides of this line equal to "
-            + " and ".join(f"{cell(error)} ({name})" for name, error in sums.items())
-            + ", relative. DDPM's step, written for x/α, is that of the NCSN ladder with noise scales σ/α: the drift "
-            f"to {cell(same['drift'])} over its 1000 steps, the small noise to {cell(same['small_noise'])}, and the "
-            f"large noise, which is √(1 − β<sub>t</sub>) times NCSN's, to {cell(same['large_noise'])}."
-        ),
-        figure(
-            _drifts(numbers),
-            "The coefficient of the score, in units of σ<sub>t</sub>² (of x/α). Most of DDPM's thousand steps are far "
-            "shorter than a Langevin step, NCSNv2's about as long (it takes five Langevin steps at each level), and "
-            "NCSN's longer: its ten levels lie so far apart that it takes a hundred Langevin steps at each.",
-        ),
-        figure(
-            _ratios(numbers),
-            "The variance of the noise over the coefficient of the score: 2 keeps the level, 1 or less goes down. No "
-            "noise is added in the last step.",
-        ),
-        table(
-            ["t", *COLUMNS.values()],
-            rows,
-            "NCSN's 10 levels for data in [−1, 1], from noise to data: the coefficients of the score and of the "
-            "standard normal noise, measured on the samplers' steps.",
-        ),
-    ]
+    values = {
+        "sums": sums,
+        "same": same,
+        "drifts": _drifts(numbers),
+        "ratios": _ratios(numbers),
+        "header": ["t", *COLUMNS.values()],
+        "rows": rows,
+    }
     lists = {name: {key: value.tolist() for key, value in found.items()} for name, found in numbers.items()}
-    return Section(TITLE, body, {"coefficients": lists, "sum_error": sums, "ddpm_as_ncsn": same})
+    return Section("steps", TITLE, values, {"coefficients": lists, "sum_error": sums, "ddpm_as_ncsn": same})
 
 
 def coefficients(process, step_size):

@@ -26,7 +26,7 @@ def claimed(name, fields, workdir):
 
 
 def trained(name, fields, workdir):
-    """(experiment, dataset, denoiser) of a run as `claimed` has it, trained; one that is there goes on, or is done.
+    """Trains the run that `claimed` resolves, or goes on with it; returns (experiment, dataset, denoiser).
 
     Raises:
         UserError: the folder holds a run of other settings or data.

@@ -1,8 +1,8 @@
-"""Section 1: every weighting over the log-SNR, of DDPM's chain and of NCSN's ladder, on one axis."""
+"""Section 1: every weighting over the log-SNR, for DDPM's chain and for NCSN's ladder, on one axis."""
 
 import numpy as np
 
-from experiments.connection.page import Section, figure, formula, table, text
+from experiments.connection.page import Section, code
 from unified_diffusion.objectives import WEIGHTINGS, weight
 from unified_diffusion.perturbations import DDPM, NCSN
 from unified_diffusion.visualization import Curve, plot_panels
@@ -27,7 +27,7 @@ def section(workdir, quick):
             of_process["weight"][weighting] = w.tolist()
             of_process["effective_weight"][weighting] = (w * density).tolist()
     for weighting in WEIGHTINGS:
-        row = [f"<code>{weighting}</code>"]
+        row = [code(weighting)]
         for name in PROCESSES:
             log_snr, w, _ = curves[weighting, name]
             row += [float(np.interp(at, log_snr[::-1], w[::-1])) for at in AT]
@@ -77,39 +77,11 @@ def section(workdir, quick):
         ylim=(1e-6, 1e6),
         legend="none",
     )
-    body = [
-        text(
-            "Both models destroy data by <i>x<sub>t</sub> = α<sub>t</sub> x<sub>0</sub> + σ<sub>t</sub> ε</i>, and "
-            "both are trained by an error that can be written as one of ε. What is left to choose is how much each "
-            "noise level counts, and a noise level is one number, the log signal-to-noise ratio:"
-        ),
-        formula(
-            "L = E [ w(t) ‖ε̂(x<sub>t</sub>, t) − ε‖² ], &emsp; λ(t) = log SNR(t) = log α<sub>t</sub>² / σ<sub>t</sub>²"
-        ),
-        text(
-            "A weighting that is a function of λ alone is <b>the same curve for DDPM and for NCSN</b>: there the "
-            "dashed line lies on the solid one. Four know more than λ. <code>vlb</code>, <code>likelihood</code> and "
-            "<code>sigmoid</code> hold the step |dλ/dt|, since they are sums over a ladder's steps; and "
-            "<code>dsm</code>, 1/σ², is a weight of the score in <i>x<sub>t</sub></i>'s own units, which DDPM shrinks "
-            "by α."
-        ),
-        figure(everything, "All weightings on one axis: DDPM's chain solid, NCSN's ladder dashed."),
-        figure(
-            alone,
-            "The same, one at a time: DDPM blue and solid, NCSN red and dashed. Where the two agree, only one line is "
-            "seen.",
-        ),
-        table(
-            ["weighting", *(f"DDPM, λ = {at:g}" for at in AT), *(f"NCSN, λ = {at:g}" for at in AT)],
-            rows,
-            "w at some log-SNRs, interpolated between levels.",
-        ),
-        text(
-            "How often a level is drawn counts as well. Levels drawn uniformly from a ladder lie with density "
-            "p(t) / |dλ/dt| over λ, so the loss is an integral over λ with the weight below. Here <code>vlb</code>, "
-            "<code>likelihood</code> and <code>sigmoid</code> shed their ladder: they are the same function of λ for "
-            "both, up to the 1/T of the mean over levels, and for <code>likelihood</code> it is flat."
-        ),
-        figure(effective, "The effective weight over the log-SNR: weight times the density of the levels."),
-    ]
-    return Section(TITLE, body, numbers)
+    values = {
+        "everything": everything,
+        "alone": alone,
+        "effective": effective,
+        "header": ["weighting", *(f"DDPM, λ = {at:g}" for at in AT), *(f"NCSN, λ = {at:g}" for at in AT)],
+        "rows": rows,
+    }
+    return Section("weightings", TITLE, values, numbers)

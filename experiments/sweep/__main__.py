@@ -82,7 +82,7 @@ def parse(arguments):
 
 
 def run(options, overrides, command):
-    """Does what the options say; returns the exit code."""
+    """Plans and checks the sweep, and carries it out; returns the exit code."""
     # Here, so that --help and a mistyped option answer at once.
     import jax
 
@@ -104,19 +104,21 @@ def run(options, overrides, command):
 
 
 def _carry_out(made, options, directory):
-    """Does the runs; returns the exit code."""
+    """Carries out the runs; returns the exit code."""
     from experiments.sweep.page import write_page
     from experiments.sweep.schedule import Schedule
     from experiments.sweep.summary import write_summary
-    from experiments.sweep.table import make_table
+    from experiments.sweep.terminal import Lines, make_display
 
     def publish():
         write_summary(directory)
         write_page(directory)
 
     cluster = _cluster(options, directory, len([run for run in made.runs if run.trained_in is None]))
-    schedule = Schedule(made.runs, directory, cluster, publish, make_table(sys.stdout))
-    stopped = schedule.run()
+    # In the debugger's process what a run prints would be drawn over.
+    with Lines(sys.stdout) if options.cluster == "debug" else make_display(sys.stdout) as display:
+        schedule = Schedule(made.runs, directory, cluster, publish, display)
+        stopped = schedule.run()
     tasks = schedule.tasks.values()
     failed = [task for task in tasks if task.state == "failed" or (task.state == "interrupted" and not stopped)]
     for task in failed:
@@ -163,7 +165,7 @@ def _cluster(options, directory, trainings):
 
 
 def _write_sweep(directory, made, options, command):
-    """Writes sweep.json: what the sweep is, for its page and its summary."""
+    """Writes sweep.json, in which the page and the summary find the sweep's runs, title and command."""
     from unified_diffusion.files import write_json
     from unified_diffusion.runs.folder import read_json
 
@@ -186,7 +188,7 @@ def _write_sweep(directory, made, options, command):
 
 
 def _remarks(runs, changed, directory):
-    """Lines about what shares a training, what is done anew, and what is in the folder beside."""
+    """Lines on shared trainings, on settings that have changed, and on other folders beside the runs."""
     lines = []
     shared = sum(run.trained_in is not None for run in runs)
     if shared:
@@ -200,7 +202,7 @@ def _remarks(runs, changed, directory):
 
 
 def _obituary(task):
-    """Why a run failed, and where to read more."""
+    """Says why a run failed, and where to read more."""
     lines = "\n".join(f"    {line}" for line in (task.error or "").splitlines())
     log = f"\n  log: {task.ticket.log}" if task.ticket else ""
     return f"{task.run.name} {task.state} after {task.attempts} attempts:\n{lines}{log}"

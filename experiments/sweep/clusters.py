@@ -1,5 +1,6 @@
-"""Where jobs run: on this machine, in Slurm's queue, or in this very process. Each is asked the same few things."""
+"""Where jobs run: on this machine, in Slurm's queue, or in this very process."""
 
+import abc
 import contextlib
 import dataclasses
 import fcntl
@@ -19,7 +20,7 @@ from experiments.sweep.jobs import Job
 from unified_diffusion.errors import UserError
 from unified_diffusion.files import write_json
 
-# Slurm's states of a job that will not run again; whatever else there is goes on, or is put back into the queue.
+# Slurm's states of a job that will not run again; in any other state it goes on, or is put back into the queue.
 _OVER = {
     *("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY"),
     *("BOOT_FAIL", "NODE_FAIL", "PREEMPTED", "REVOKED"),
@@ -32,7 +33,49 @@ class Refused(UserError):
     """A cluster does not take a job, at least not now."""
 
 
-class Local:
+class Cluster(abc.ABC):
+    """A place where the jobs of a sweep run.
+
+    Attributes:
+        directory: the sweep's folder.
+        capacity: the number of jobs at a time.
+    """
+
+    def __init__(self, directory, capacity):
+        self.directory, self.capacity = directory, capacity
+
+    @contextlib.contextmanager
+    def open(self):
+        """A context around all other calls."""
+        yield
+
+    def adopt(self, runs):
+        """{name: ticket} of runs whose jobs an earlier sweep left here."""
+        del runs
+        return {}
+
+    @abc.abstractmethod
+    def submit(self, run):
+        """Starts the job of a run, or puts it into the queue; returns its ticket.
+
+        Raises:
+            Refused: the cluster does not take it now.
+        """
+
+    @abc.abstractmethod
+    def alive(self, tickets):
+        """{name: whether its job has not ended}, as far as is known."""
+
+    def stop(self):
+        """Asks the jobs that end with the sweep to save and stop."""
+        return
+
+    def left_behind(self, tickets):
+        """A sentence on the jobs that go on when the sweep stops, or None."""
+        del tickets
+
+
+class Local(Cluster):
     """Processes on this machine, each with its share of the cores, or with GPUs of its own.
 
     They stop when the sweep does, however it ends: each waits for a lock that the sweep holds.
@@ -42,7 +85,8 @@ class Local:
     """
 
     def __init__(self, directory, environment, jobs, gpus):
-        self.directory, self.environment, self.capacity = directory, environment, jobs
+        super().__init__(directory, jobs)
+        self.environment = environment
         self._shares = _shares_of_gpus(visible_gpus(), jobs, gpus)
         cores = usable_cores()
         size = max(len(cores) // jobs, 1)
@@ -52,7 +96,7 @@ class Local:
 
     @contextlib.contextmanager
     def open(self):
-        """Around all that is asked of it: jobs end with this context."""
+        """A context around all other calls; the jobs end with it."""
         for old in self.directory.glob(".alive.*"):
             old.unlink()
         path = self.directory / f".alive.{uuid.uuid4().hex}"
@@ -61,13 +105,7 @@ class Local:
             yield
         path.unlink(missing_ok=True)
 
-    def adopt(self, runs):
-        """Jobs that an earlier sweep left: there are none, they stop by themselves."""
-        del runs
-        return {}
-
     def submit(self, run):
-        """Starts a run's job."""
         slot = next(n for n in range(self.capacity) if n not in self._running.values())
         alive = Path(self._alive.name)
         job = Job(run, self.directory / "runs", {**self.environment, **self._shares[slot]}, alive)
@@ -77,42 +115,34 @@ class Local:
         return _Ticket(started.job_id, started.paths.stdout, "starting", started)
 
     def alive(self, tickets):
-        """{name: whether its job has not ended}."""
         state = {name: not ticket.job.done() for name, ticket in tickets.items()}
         self._running = {name: slot for name, slot in self._running.items() if state.get(name)}
         return state
 
     def stop(self):
-        """Asks all jobs to save and stop."""
         self._alive.close()
 
-    def left_behind(self, tickets):
-        """What is said of jobs that go on when the sweep stops."""
-        del tickets
-        return
 
-
-class Slurm:
+class Slurm(Cluster):
     """Slurm's queue. Jobs go on without the sweep, which finds them again by their ids in queue.json.
 
     A sweep that was killed before it could write an id down finds the job by its comment, the run's folder.
     """
 
     def __init__(self, directory, environment, jobs, parameters, requeue=True):
-        self.directory, self.environment, self.capacity = directory, environment, jobs
+        super().__init__(directory, jobs)
+        self.environment = environment
         again = {"requeue": True} if requeue else {"no-requeue": True}
         self._parameters, self._requeue = {**parameters, "slurm_additional_parameters": again}, requeue
         self._ids, self._next_look = {}, 0.0
 
     @contextlib.contextmanager
     def open(self):
-        """Around all that is asked of it."""
         path = self.directory / "queue.json"
         self._ids = json.loads(path.read_text()) if path.exists() else {}
         yield
 
     def adopt(self, runs):
-        """{name: ticket} of runs whose jobs an earlier sweep left in the queue."""
         queued = self._patient_queue()
         by_comment = {job.comment: number for number, job in queued.items()}
         tickets = {}
@@ -126,11 +156,6 @@ class Slurm:
         return tickets
 
     def submit(self, run):
-        """Puts a run's job into the queue.
-
-        Raises:
-            Refused: Slurm does not take it.
-        """
         job = Job(run, self.directory / "runs", self.environment, requeue=self._requeue)
         executor = _executor(self.directory, run, "slurm", slurm_max_num_timeout=1000)
         executor.update_parameters(name=run.name[:60], slurm_comment=self._comment(run), **self._parameters)
@@ -142,7 +167,7 @@ class Slurm:
         return _Ticket(started.job_id, started.paths.stdout, "queued")
 
     def alive(self, tickets):
-        """{name: whether its job has not ended}, as far as is known: Slurm is asked only every few seconds.
+        """{name: whether its job has not ended}, by Slurm's answer of the last few seconds.
 
         A queue that does not answer is taken for one that is busy.
         """
@@ -157,16 +182,12 @@ class Slurm:
                 ticket.before = queued[ticket.job_id].before
         return {name: ticket.job_id in queued for name, ticket in tickets.items()}
 
-    def stop(self):
-        """Jobs go on."""
-
     def left_behind(self, tickets):
-        """What is said of jobs that go on when the sweep stops."""
         ids = " ".join(ticket.job_id for ticket in tickets.values())
         return ids and f"jobs go on in the queue ({ids}; scancel ends them); the same command picks them up again"
 
     def _comment(self, run):
-        """What says in the queue whose job it is."""
+        """The job's comment in the queue, by which a later sweep knows it."""
         return str((self.directory / "runs" / run.name).resolve())
 
     def _write_ids(self, ids):
@@ -175,7 +196,7 @@ class Slurm:
             write_json(self.directory / "queue.json", self._ids)
 
     def _patient_queue(self, tries=5):
-        """What _squeue gives, asked until there is an answer: jobs that are there must not be started twice."""
+        """Asks _squeue until there is an answer: a job that is in the queue must not be started twice."""
         for _ in range(tries):
             queued, complaint = _squeue()
             if queued is not None:
@@ -184,26 +205,14 @@ class Slurm:
         raise UserError(f"Slurm's queue cannot be read: {complaint}")
 
 
-class Debug:
+class Debug(Cluster):
     """This process, one run after the other, with the debugger where one fails."""
 
-    capacity = 1
-
     def __init__(self, directory):
-        self.directory = directory
-
-    @contextlib.contextmanager
-    def open(self):
-        """Nothing to hold."""
-        yield
-
-    def adopt(self, runs):
-        """There are none."""
-        del runs
-        return {}
+        super().__init__(directory, capacity=1)
 
     def submit(self, run):
-        """Does the run."""
+        """Does the whole run before it returns."""
         job = _executor(self.directory, run, "debug").submit(Job(run, self.directory / "runs", {}, own_process=False))
         with contextlib.suppress(Exception):
             if job.result() == "interrupted":  # what stopped the run is meant for the sweep, too
@@ -211,16 +220,7 @@ class Debug:
         return _Ticket(job.job_id, job.paths.stdout, "starting")
 
     def alive(self, tickets):
-        """All jobs are over as soon as they are submitted."""
         return dict.fromkeys(tickets, False)
-
-    def stop(self):
-        """Nothing is running."""
-
-    def left_behind(self, tickets):
-        """Nothing is."""
-        del tickets
-        return
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,7 +234,7 @@ class _Queued:
 def _squeue():
     """({job id: _Queued}, None) of this user's jobs that have not ended; (None, why not) without an answer.
 
-    Asked of the queue and not of the accounting, which not every cluster keeps.
+    The queue is asked and not the accounting, which not every cluster keeps.
     """
     command = ["squeue", "--me", "--noheader", "--states=all", "--format=%A|%T|%r|%k"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -267,7 +267,7 @@ def visible_gpus():
 
 
 def _shares_of_gpus(devices, jobs, gpus):
-    """The environment of each of `jobs`: GPUs of its own or, where one each is too many, a part of one's memory.
+    """The environment of each job: GPUs of its own or, where there are more jobs than GPUs, a part of one's memory.
 
     Raises:
         UserError: there are not enough for a job.
@@ -291,7 +291,7 @@ def usable_cores():
 
 @dataclasses.dataclass
 class _Ticket:
-    """What is known of a job: its id, its log, the word for it until it begins, and submitit's own object if needed."""
+    """A job's id, its log, the word for it until it begins, and submitit's own object where it is needed."""
 
     job_id: str
     log: Path
@@ -300,7 +300,7 @@ class _Ticket:
 
 
 def _executor(directory, run, cluster, **options):
-    """submitit's executor, on the cluster that was asked for, with a folder of this run's own."""
+    """submitit's executor for one run, on the cluster called so; its files are in a folder of the run's own."""
     timeout = {name: options.pop(name) for name in list(options) if name == "timeout_min"}
     executor = submitit.AutoExecutor(directory / "jobs" / run.name, cluster=cluster, **options)
     executor.update_parameters(stderr_to_stdout=True, **timeout)
@@ -309,7 +309,7 @@ def _executor(directory, run, cluster, **options):
 
 @contextlib.contextmanager
 def _inherited(cores):
-    """What a process started in here inherits: these cores, and that Ctrl-C is not meant for it."""
+    """A context in which a started process inherits these cores, and ignores Ctrl-C."""
     before = usable_cores()
     ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "sched_setaffinity"):

@@ -1,22 +1,23 @@
 """The page's figures, as Plotly takes them: dicts of traces and a layout, mostly one trace for each run.
 
-A figure has views, of which the page shows one at a time. A trace's `meta` is its run's place in the plan, by which the
-page shows and hides it; or a list of them, where it is a line through several runs.
+The page shows one of a figure's views at a time. A trace's `meta` is its run's place in the plan, by which the page
+shows and hides the trace; or a list of places, where the trace is a line through several runs. Plotly reads text as
+HTML, so every text that it is given is escaped here.
 """
 
 import dataclasses
 import html
 import math
 
-from experiments.sweep.measures import ARROWS, columns, estimate, show
+from experiments.sweep.measures import ARROWS, columns, group_mean, show
 from experiments.sweep.summary import Summary, distinguishing
 
-# Okabe & Ito's, but for their yellow, and as many again: told apart by most eyes, and dark enough on white.
+# The colours of Okabe & Ito without their yellow, and as many again: most eyes tell them apart, on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a5195", "#e69f00", "#3aa0d8", "#7f5539", "#4d4d4d", "#9a031e")
 COLORS = (*COLORS, "#5f8a00", "#1b2a6b", "#b5838d", "#2f6f6f", "#a3a300", "#ff6b6b")
 DASHES = ("solid", "dash", "dot", "dashdot")
 POINTS = 240
-# Settings that only say how many network evaluations a sampler takes: along a line these change, and nothing else.
+# Settings that only say how many network evaluations a sampler takes: along a line only these change.
 COUNTS = ("sampler.num_steps", "sampler.num_levels", "under.num_steps", "sampler.rtol", "sampler.atol")
 FONT = 'system-ui, "Segoe UI", "Helvetica Neue", sans-serif'
 
@@ -42,8 +43,9 @@ class Style:
     """How each group's lines are drawn.
 
     Attributes:
-        colors, dashes: of each group.
-        dashed: the field that the dash stands for, or None; and what each dash means, {value as text: dash}.
+        colors, dashes: the colour and the dash of each group.
+        dashed: the field that the dash stands for, or None.
+        meaning: {value of that field as text: dash}.
     """
 
     colors: tuple[str, ...]
@@ -53,7 +55,7 @@ class Style:
 
 
 def style(summary: Summary) -> Style:
-    """Colours for the groups; one field of few values, if there are several fields, is told by the dash instead."""
+    """Gives each group a colour; where several fields differ, the dash stands for the one with the fewest values."""
     fields = summary.telling
 
     def values(field):
@@ -73,7 +75,7 @@ def style(summary: Summary) -> Style:
 
 
 def figures(summary: Summary) -> list[Figure]:
-    """The figures for which some run has numbers."""
+    """The figures of a sweep, without those for which no run has numbers."""
     lines = _Lines(summary, style(summary))
     made = [_training(lines), _levels(lines), _effective_weight(lines), _metrics(lines), _evaluations(lines)]
     return [figure for figure in made if figure.views]
@@ -84,51 +86,49 @@ class _Lines:
 
     def __init__(self, summary, drawn):
         self.summary, self.style = summary, drawn
-        place = {run.name: index for index, run in enumerate(summary.runs)}
-        self.runs = [
-            (place[run.name], run, index, seed)
-            for index, group in enumerate(summary.groups)
-            for seed, run in enumerate(group.runs)
-        ]
-
-    def traces(self, points, x, y, mode="lines"):
-        """A trace for each run with points; `points` gives a run's (xs, ys)."""
-        made = []
-        for index, run, group, seed in self.runs:
-            xs, ys = thinned(*points(run))
-            if not any(value is not None for value in ys):
-                continue
-            name = self.name(run, group)
-            made.append(
-                {
-                    "type": "scatter",
-                    "mode": mode,
-                    "uid": f"run{index}-",
-                    "meta": index,
-                    "name": name,
-                    "x": xs,
-                    "y": ys,
-                    "line": {"color": self.style.colors[group], "dash": self.style.dashes[group], "width": 1.75},
-                    "marker": {"color": self.style.colors[group], "size": 4},
-                    "opacity": 1 if seed == 0 else 0.6,
-                    "hovertemplate": f"<b>{name}</b><br>{x} %{{x:.4~g}}<br>{y} %{{y:.4~g}}<extra></extra>",
-                }
-            )
-        return made
+        # (run, index of its group, its place among the group's seeds)
+        self.runs = [(run, n, seed) for n, group in enumerate(summary.groups) for seed, run in enumerate(group.runs)]
 
     def name(self, run, group):
-        """For the hover, which reads HTML."""
+        """The run's name for the hover."""
         seed = f", {run.seed}" if len(self.summary.groups[group].runs) > 1 else ""
-        return html.escape(f"{self.summary.labels[group]}{seed}")
+        return f"{self.summary.labels[group]}{seed}"
 
     def view(self, points, x, y, mode="lines"):
-        """{"data", "layout"}, or None where no run has points; on a logarithmic axis if all are positive."""
-        data = self.traces(points, x, y, mode)
+        """{"data", "layout"}, or None where no run has points; on a logarithmic axis if all are positive.
+
+        `points` gives a run's (xs, ys).
+        """
+        data = []
+        for run, group, seed in self.runs:
+            xs, ys = thinned(*points(run))
+            if any(value is not None for value in ys):
+                hover = f"{html.escape(x)} %{{x:.4~g}}<br>{html.escape(y)} %{{y:.4~g}}"
+                color, dash = self.style.colors[group], self.style.dashes[group]
+                made = trace(run.index, self.name(run, group), xs, ys, hover, color, dash, mode)
+                data.append(made | {"opacity": 1 if seed == 0 else 0.6})
         if not data:
             return None
         drawn = layout(x, y)
-        set_scale(drawn["yaxis"], [value for trace in data for value in trace["y"] if value is not None])
+        set_scale(drawn["yaxis"], [value for made in data for value in made["y"] if value is not None])
         return {"data": data, "layout": drawn}
+
+
+def trace(meta, name, x, y, hover, color, dash="solid", mode="lines"):
+    """A trace of Plotly's, drawn in one colour; `hover` is Plotly's template of what stands below the name."""
+    runs = meta if isinstance(meta, list) else [meta]
+    return {
+        "type": "scatter",
+        "mode": mode,
+        "uid": "".join(f"run{index}-" for index in runs),
+        "meta": meta,
+        "name": html.escape(name),
+        "x": x,
+        "y": y,
+        "line": {"color": color, "dash": dash, "width": 1.75},
+        "marker": {"color": color, "size": 4},
+        "hovertemplate": f"<b>{html.escape(name)}</b><br>{hover}<extra></extra>",
+    }
 
 
 def _training(lines):
@@ -192,18 +192,16 @@ def _metrics(lines):
     """A dot for each run with its own interval, a row for each group."""
     views, floors = {}, []
     for column in columns(lines.summary):
-        traces = [
-            _dot(lines, column, index, run, group) for index, run, group, _ in lines.runs if column.key in run.measures
-        ]
+        traces = [_dot(lines, column, run, group) for run, group, _ in lines.runs if column.key in run.measures]
         if len(traces) < 2:
             continue
         title = column.title if column.family == "likelihood" else f"{column.family}: {column.title}"
         arrow = f" {ARROWS[column.better]}" if column.better else ""
         drawn = layout(title + arrow, "")
-        values = [trace["x"][0] for trace in traces]
+        values = [made["x"][0] for made in traces]
         if max(values) > 30 * min(values):
             set_scale(drawn["xaxis"], values)
-        rows = list(dict.fromkeys(trace["y"][0] for trace in traces))
+        rows = list(dict.fromkeys(made["y"][0] for made in traces))
         drawn["yaxis"] |= {"type": "category", "categoryarray": rows[::-1], "categoryorder": "array", "ticklen": 4}
         drawn["height"] = 90 + 22 * max(len(rows), 6)
         if (reached := _floor(lines.summary, column)) is not None:
@@ -223,13 +221,13 @@ def _evaluations(lines):
     for column in columns(lines.summary):
         if not column.key.endswith(".frechet_distance"):
             continue
-        traces = _over_evaluations(lines.summary, column, lines.runs)
-        counts = sorted({x for trace in traces for x in trace["x"]})
+        traces = _over_evaluations(lines.summary, column)
+        counts = sorted({x for made in traces for x in made["x"]})
         if len(counts) < 2:
             continue
         drawn = layout("network evaluations a sample", f"{column.title} {ARROWS[column.better]}")
         drawn["xaxis"] |= {"type": "log", "tickvals": _apart(counts), "tickformat": ",d"}
-        set_scale(drawn["yaxis"], [y for trace in traces for y in trace["y"]])
+        set_scale(drawn["yaxis"], [y for made in traces for y in made["y"]])
         drawn |= {"showlegend": True, "legend": {"font": {"size": 11}, "tracegroupgap": 0}, "height": 460}
         if (reached := _floor(lines.summary, column)) is not None:
             drawn["shapes"] = [_dotted(reached.value, horizontal=True)]
@@ -241,43 +239,32 @@ def _evaluations(lines):
     return Figure("evaluations", "Fréchet distance over network evaluations", caption, views)
 
 
-def _over_evaluations(summary, column, runs):
+def _over_evaluations(summary, column):
     """The traces, in the order of the plan."""
-    place = {run.name: index for index, run, _, _ in runs}
     found = {}
     for group in summary.groups:
         rest = {field: value for field, value in group.overrides.items() if field not in COUNTS}
         _, members = found.setdefault(str(sorted(rest.items())), (rest, []))
-        measured, count = estimate(group.measured(column.key)), group.runs[0].num_evaluations
+        measured, count = group_mean(group.measured(column.key)), group.runs[0].num_evaluations
         if measured is not None and count:
-            members.append((count, measured, [place[run.name] for run in group.runs]))
+            members.append((count, measured, [run.index for run in group.runs]))
     found = [(rest, sorted(members, key=lambda member: member[0])) for rest, members in found.values() if members]
     fields = distinguishing([rest for rest, _ in found])
     traces = []
     for number, (rest, members) in enumerate(found):
-        name = html.escape(", ".join(_said(field, rest[field]) for field in fields if field in rest)) or "all runs"
-        drawn = [index for *_, indices in members for index in indices]
+        name = ", ".join(_said(field, rest[field]) for field in fields if field in rest) or "all runs"
+        runs = [index for *_, indices in members for index in indices]
+        xs, ys = [count for count, *_ in members], [rounded(measured.mean) for _, measured, _ in members]
         color, dash = COLORS[number % len(COLORS)], DASHES[number // len(COLORS) % len(DASHES)]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "uid": "".join(f"run{index}-" for index in drawn),
-                "meta": drawn,
-                "name": name,
-                "x": [count for count, *_ in members],
-                "y": [rounded(measured.mean) for _, measured, _ in members],
-                "text": [_spread(measured) for _, measured, _ in members],
-                "line": {"color": color, "dash": dash, "width": 1.75},
-                "marker": {"color": color, "size": 6, "symbol": number % 8},
-                "hovertemplate": f"<b>{name}</b><br>%{{x}} evaluations<br>{column.title} %{{text}}<extra></extra>",
-            }
-        )
+        hover = f"%{{x}} evaluations<br>{html.escape(column.title)} %{{text}}"
+        made = trace(runs, name, xs, ys, hover, color, dash, "lines+markers")
+        made["marker"] |= {"size": 6, "symbol": number % 8}
+        traces.append(made | {"text": [_spread(measured) for _, measured, _ in members]})
     return traces
 
 
 def _said(field, value):
-    """A setting as text: a sampler's or a perturbation's name alone, of others their own names, too."""
+    """A setting as text: the name of a sampler or perturbation stands alone, other values after their field's name."""
     section, _, name = field.rpartition(".")
     if name == "name":
         return str(value) if section != "under" else f"under {value}"
@@ -285,7 +272,7 @@ def _said(field, value):
 
 
 def _spread(measured):
-    """An estimate with its spread over seeds, or the interval of its single seed."""
+    """A mean with its spread over seeds, or the value of a single seed with its interval."""
     if measured.spread is not None:
         return f"{show(measured.mean, measured.spread)} ± {show(measured.spread, measured.spread)}"
     ends = "" if measured.low is None else f" [{show(measured.low)}, {show(measured.high)}]"
@@ -293,7 +280,7 @@ def _spread(measured):
 
 
 def _apart(counts):
-    """Those of the numbers of evaluations that are a tenth above the last: ticks that can be read."""
+    """The numbers of evaluations, without those less than a tenth below the next one: ticks that can be read."""
     kept = []
     for count in counts[::-1]:
         if not kept or count * 1.1 < kept[-1]:
@@ -301,39 +288,23 @@ def _apart(counts):
     return kept[::-1]
 
 
-def _dot(lines, column, index, run, group):
-    measure, name = run.measures[column.key], lines.name(run, group)
+def _dot(lines, column, run, group):
+    measure, color = run.measures[column.key], lines.style.colors[group]
     low = measure.value - (measure.value if measure.low is None else measure.low)
     high = (measure.value if measure.high is None else measure.high) - measure.value
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "uid": f"run{index}-",
-        "meta": index,
-        "name": name,
-        "x": [rounded(measure.value)],
-        "y": [html.escape(lines.summary.labels[group])],
-        "marker": {
-            "color": lines.style.colors[group],
-            "size": 8,
-            "symbol": "circle" if lines.style.dashes[group] == "solid" else "circle-open",
-            "line": {"width": 1.75, "color": lines.style.colors[group]},
-        },
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": [rounded(max(high, 0.0))],
-            "arrayminus": [rounded(max(low, 0.0))],
-            "thickness": 1,
-            "width": 3,
-            "color": lines.style.colors[group],
-        },
-        "hovertemplate": f"<b>{name}</b><br>%{{x:.5~g}}<extra></extra>",
+    x, y = [rounded(measure.value)], [html.escape(lines.summary.labels[group])]
+    made = trace(run.index, lines.name(run, group), x, y, "%{x:.5~g}", color, mode="markers")
+    made["marker"] |= {
+        "size": 8,
+        "symbol": "circle" if lines.style.dashes[group] == "solid" else "circle-open",
+        "line": {"width": 1.75, "color": color},
     }
+    ends = {"array": [rounded(max(high, 0.0))], "arrayminus": [rounded(max(low, 0.0))], "symmetric": False}
+    return made | {"error_x": {"type": "data", **ends, "thickness": 1, "width": 3, "color": color}}
 
 
 def _floor(summary, column):
-    """What the test data reach against the training data; None unless the runs were measured against these, too."""
+    """The measurement of the test data against the training data, if the runs were measured against the same data."""
     measure = summary.floor.get("test against train", {}).get(column.key)
     if measure is None or not measure.value > 0:
         return None
@@ -342,7 +313,7 @@ def _floor(summary, column):
 
 
 def _of_floors(summary, floors):
-    """What the dotted lines are; `floors` are the (Measure, Column) of each."""
+    """The part of the caption on the dotted lines; `floors` are the (Measurement, Column) of each."""
     if not floors:
         return ""
     texts = {}
@@ -386,8 +357,8 @@ def layout(x, y):
         "hoverlabel": {"bgcolor": "#fff", "bordercolor": "#9aa4b0", "font": {"family": FONT, "color": "#1c2430"}},
         "plot_bgcolor": "#fff",
         "paper_bgcolor": "#fff",
-        "xaxis": {**axis, "title": {"text": x}},
-        "yaxis": {**axis, "title": {"text": y, "standoff": 10}},
+        "xaxis": {**axis, "title": {"text": html.escape(x)}},
+        "yaxis": {**axis, "title": {"text": html.escape(y), "standoff": 10}},
     }
 
 

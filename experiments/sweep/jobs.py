@@ -20,16 +20,21 @@ from submitit.helpers import Checkpointable
 
 # Seconds that a job waits for its folder: a job of a sweep that was killed may still be saving in there.
 PATIENCE = 900
-# What JAX appends to an exception whose traceback it has shortened.
+# The notice that JAX appends to an exception whose traceback it has shortened.
 _JAX_NOTICE = re.compile(r"^-+\nFor simplicity, JAX has removed.*\n", re.MULTILINE)
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """One run: its name, what it sets, its resolved config and what that was resolved from.
+class PlannedRun:
+    """A run of a plan.
 
-    `trained_in` is the name of the run whose training it shares, None if it trains by itself.
+    Attributes:
+        name: the name of its folder.
+        overrides: {field: value} that the run sets.
+        config: its resolved config.
+        source: the sources of that config: file, settings and overrides.
+        trained_in: the name of the run whose training it shares; None if it trains by itself.
     """
 
     name: str
@@ -51,12 +56,13 @@ class Stopped(KeyboardInterrupt):
 class Job(Checkpointable):
     """Trains, samples and evaluates one run, from where an earlier attempt stopped, and says in run.json how it went.
 
-    SIGTERM saves and ends it, SIGUSR2 saves and puts it back into the queue, where submitit starts it again. What comes
-    after training is not saved on the way and begins again, so it fails when its time is up there for a second time.
+    SIGTERM saves and ends the job; SIGUSR2 saves and puts it back into the queue, where submitit starts it again.
+    Sampling and evaluation are not saved on the way and begin again, so the job fails when its time is up for a second
+    time in one of them.
 
     Args:
-        run: the `Run`.
-        folder: where the sweep's runs are.
+        run: the `PlannedRun`.
+        folder: the folder with the folders of the sweep's runs.
         environment: variables of the process, set before JAX starts.
         alive: a file that the sweep holds a lock on for as long as the job is to go on; None for a job that does not
             need its sweep.
@@ -64,7 +70,7 @@ class Job(Checkpointable):
         requeue: whether SIGUSR2 puts it back into the queue; otherwise it only ends it.
     """
 
-    run: Run
+    run: PlannedRun
     folder: Path
     environment: dict
     alive: Path | None = None
@@ -101,7 +107,7 @@ class Job(Checkpointable):
             threading.Thread(target=_stop_with, args=(self.alive,), daemon=True).start()
 
     def _attempt(self, submitits):
-        """Does the run; the signal that stopped it, or None. Its end is in run.json, whatever it is."""
+        """Does the run and writes its end into run.json; returns the signal that stopped it, or None."""
         # Here, since JAX reads the environment when it is imported.
         from experiments.sweep import record
         from unified_diffusion.runs import commands
@@ -131,7 +137,7 @@ class Job(Checkpointable):
 
 
 class Attempt:
-    """Keeps a run's run.json while a job works on it."""
+    """Keeps a run's run.json up to date while a job works on the run."""
 
     def __init__(self, folder, run):
         from experiments.sweep import record
@@ -145,7 +151,7 @@ class Attempt:
         self._phase = None
 
     def begin(self):
-        """The attempt starts."""
+        """Writes down that the attempt starts, and on which device."""
         import jax
 
         self._record["attempts"] += 1
@@ -168,10 +174,10 @@ class Attempt:
             self._write(phase=None, phase_started=None)
 
     def run_out(self):
-        """The job's time is up.
+        """Writes down that the job's time was up.
 
         Raises:
-            UserError: as it was before, in the same phase after training: it would be so for ever.
+            UserError: the time was up in the same phase before, so that the run would never end.
         """
         from unified_diffusion.errors import UserError
 
@@ -185,7 +191,7 @@ class Attempt:
         self._write(out_of_time=self._phase)
 
     def end(self, state, error=None):
-        """The attempt is over."""
+        """Writes down that the attempt is over."""
         if state == "finished":
             self._record["out_of_time"] = None
         self._write(state=state, error=error, images_per_second=_median_speed(self._folder / "metrics.jsonl"))
@@ -197,7 +203,7 @@ class Attempt:
 
 @contextlib.contextmanager
 def _signals(error):
-    """A context in which the signals raise `error`, where they are not caught further in."""
+    """A context in which the signals raise `error`, unless code inside it handles them itself."""
 
     def handle(number, frame):
         del frame
@@ -212,7 +218,7 @@ def _signals(error):
 
 
 def _is_time_up(submitits):
-    """Whether submitit's own handler of SIGUSR2 takes it for the end of the job's time, and not for a preemption."""
+    """Whether SIGUSR2 means the end of the job's time and not a preemption, by submitit's own handler of it."""
     handler = getattr(submitits, "__self__", None)
     return hasattr(handler, "has_timed_out") and handler.has_timed_out()
 

@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 
 from unified_diffusion.evaluation.sample_metrics import METRICS
 
-# Of those that are not named as people say them.
+# Titles of the metrics whose names are not what people say.
 TITLES = {
     "frechet_distance": "Fréchet distance",
     "inception_score": "inception-style score",
@@ -24,10 +24,10 @@ class Column:
     """A measure, as a column of the table.
 
     Attributes:
-        key: of `Run.measures`.
-        title: for people.
-        family: what stands above it: the features, or one of `NO_FEATURES`.
-        better: "lower" or "higher", where runs may be compared by it; None where they may not.
+        key: the key in `RunResult.measures`.
+        title: the name for people.
+        family: the word above the column: the features, or one of `NO_FEATURES`.
+        better: "lower" or "higher" where runs may be compared by the measure, else None.
     """
 
     key: str
@@ -37,15 +37,16 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A group's mean of a measure.
+class GroupMean:
+    """The mean of a measure over the seeds of a group.
 
     Attributes:
-        mean: over seeds.
+        mean: the mean.
         spread: the standard deviation over seeds, n - 1 in the denominator; None for a single seed.
         low, high: the single seed's own 95 % interval, or None.
-        count: seeds.
-        variance, freedom: of the mean: its squared standard error and the degrees of freedom of that; None if unknown.
+        count: the number of seeds.
+        variance: the squared standard error of the mean, or None where it is unknown.
+        freedom: the degrees of freedom of that variance.
     """
 
     mean: float
@@ -75,10 +76,10 @@ def columns(summary):
     return found
 
 
-def estimate(measures):
-    """The `Estimate` of a group's measures, or None without any.
+def group_mean(measures):
+    """The `GroupMean` of the measurements of a group, or None without any.
 
-    The variance over seeds is not taken smaller than the measures' own intervals say: two seeds may agree by chance.
+    The variance over seeds is not taken smaller than the runs' own intervals say: two seeds may agree by chance.
     """
     if not measures:
         return None
@@ -88,25 +89,25 @@ def estimate(measures):
     count = len(values)
     if count == 1:
         only = measures[0]
-        return Estimate(only.value, None, only.low, only.high, 1, floor, math.inf)
+        return GroupMean(only.value, None, only.low, only.high, 1, floor, math.inf)
     spread = float(values.std(ddof=1))
-    return Estimate(
+    return GroupMean(
         float(values.mean()), spread, None, None, count, max(spread**2, floor or 0.0) / count, float(count - 1)
     )
 
 
-def best(estimates, better):
-    """The index of the estimate that leads every other one by more than chance, or None.
+def best(means, better):
+    """The index of the mean that leads every other one by more than chance, or None.
 
-    It leads by more than chance if their difference is above Student's 97.5 % point times its standard error, with the
-    degrees of freedom of Welch 1947: 4.3 standard errors for two seeds on each side, 2.0 for many.
+    A mean leads by more than chance if the difference is above Student's 97.5 % point times its standard error, with
+    the degrees of freedom of Welch 1947: 4.3 standard errors for two seeds on each side, 2.0 for many.
 
     Args:
-        estimates: of each group, None for one that has not been measured.
-        better: "lower" or "higher".
+        means: the `GroupMean` of each group, None for a group that has not been measured.
+        better: "lower" or "higher"; None where runs may not be compared.
     """
     sign = -1 if better == "lower" else 1
-    known = [(index, found) for index, found in enumerate(estimates) if found is not None]
+    known = [(index, found) for index, found in enumerate(means) if found is not None]
     if better is None or len(known) < 2:
         return None
     leader, first = max(known, key=lambda pair: sign * pair[1].mean)
@@ -127,7 +128,7 @@ def leads_by_more_than_chance(sign, first, other):
 
 
 def show(value, spread=None):
-    """A number as text: to the first digit of its spread, the second if that is 1, or with four significant digits."""
+    """A number as text, to the first digit of its spread (the second if the first is 1), else to four digits."""
     if value is None or not math.isfinite(value):
         return "–"
     if isinstance(value, int):

@@ -1,14 +1,13 @@
 """Pictures inside the page: PNG as data URIs, small enough that forty runs fit in it."""
 
-import base64
 import dataclasses
-import io
 import math
 import zipfile
 
 import numpy as np
 from PIL import Image
 
+from experiments.pages import data_uri
 from unified_diffusion.visualization import image_grid
 
 # A picture that a run drew itself is scaled down to this many pixels a side.
@@ -85,7 +84,4 @@ def _picture(image, pixelated):
     shrink = min(1.0, LARGEST / max(image.size))
     if shrink < 1:
         image = image.resize((round(image.width * shrink), round(image.height * shrink)), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return Picture(f"data:image/png;base64,{data}", *image.size, pixelated and shrink == 1)
+    return Picture(data_uri(image), *image.size, pixelated and shrink == 1)

@@ -1,4 +1,4 @@
-"""What a sweep is made of: overrides from a grid and a file, as named runs that have been checked."""
+"""The plan of a sweep: overrides from grids and a file become named runs, which are checked before any starts."""
 
 import collections
 import collections.abc
@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from experiments.sweep.jobs import Run
+from experiments.sweep.jobs import PlannedRun
 from experiments.sweep.record import is_trained, trains
 from unified_diffusion.errors import UserError
 from unified_diffusion.registry import choose, suggest
@@ -23,18 +23,21 @@ from unified_diffusion.runs.folder import check_claim, has_checkpoints, training
 from unified_diffusion.runs.sections import build
 
 _SWEEPS = Path(__file__).parents[1] / "sweeps"
-# Of a folder's name; most file systems take 255 bytes, and some files in it are named after it.
+# Characters of a folder's name; most file systems take 255 bytes, and some files in it are named after it.
 _LONGEST_NAME = 120
-# What a sweep file may say beside its runs, and a published figure in it, with what stands where it says nothing.
+# The names that a sweep file may set beside its runs, and the keys of a published figure, with their defaults.
 _ABOUT = {"TITLE": "", "NOTE": "", "CONFIG": {}, "PUBLISHED": []}
 _FIGURE = {"match": {}, "metric": None, "value": None, "source": ""}
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All runs of a sweep, in order, and what its file says of it. `merged` names runs that were left out as equal."""
+    """All runs of a sweep, in order, and what its file says of it.
 
-    runs: tuple[Run, ...]
+    `merged` has a line for each run that is left out because another one is equal.
+    """
+
+    runs: tuple[PlannedRun, ...]
     title: str
     note: str
     published: list
@@ -51,7 +54,7 @@ def make_plan(config_name, overrides, grids=(), sweep_name=None, only=(), direct
         sweep_name: a file with `get_sweep()`, whose every entry is combined with every one of the grids'. Its `CONFIG`
             holds overrides of all runs, which are in no name and yield to `overrides`.
         only: "FIELD=a,b" each; runs whose field the sweep or a grid sets to something else are left out.
-        directory: where the runs' folders are, for what is trained there already; None for nowhere yet.
+        directory: the folder with the runs' folders, where some may be trained already; None if there is none.
 
     Raises:
         UserError: an unknown file, field or value, or a field that is set twice.
@@ -81,7 +84,7 @@ def make_plan(config_name, overrides, grids=(), sweep_name=None, only=(), direct
         known[key] = name
         source = {"config": config_name, "settings": file, "overrides": [list(pair) for pair in pairs]}
         own = json.loads(json.dumps({field: configs.literal(value) for field, value in own.items()}))
-        runs.append(Run(name, own, config, json.loads(json.dumps(source))))
+        runs.append(PlannedRun(name, own, config, json.loads(json.dumps(source))))
     if not runs:
         raise UserError(f"no run is left by --only={' --only='.join(only)}")
     title = about["TITLE"] or f"Sweep of {config_name}"
@@ -131,9 +134,9 @@ def run_name(overrides, taken=()):
 
 
 def share_trainings(runs, directory=None):
-    """The runs, all but one of those that would train the same network marked with the name of that one.
+    """Lets one of the runs that would train the same network do it, and marks the others with its name.
 
-    It is the first of them, or one whose training is in its folder in `directory` already.
+    The one that trains is the first of them, or one whose training is in its folder in `directory` already.
     """
     groups = collections.defaultdict(list)
     for run in runs:
@@ -146,17 +149,17 @@ def share_trainings(runs, directory=None):
 
 
 def _head_start(run, directory):
-    """What there is of a run's training, to be compared: all in its folder, all in another run's, some in its own."""
+    """How much of a run's training is there, to be compared: all of it here, all in another folder, some of it here."""
     folder = directory / run.name
     own, trained = has_checkpoints(folder), is_trained(folder, run.config)
     return own and trained, trained and has_checkpoints(training_folder(folder)), own
 
 
 def check_folders(runs, directory):
-    """Refuses runs whose folders are another config's; names the fields that finished runs are to be redone for.
+    """Refuses runs whose folders belong to other configs.
 
     Returns:
-        {field: number of runs} of what comes after training and is another now.
+        {field: number of runs that go on with another value of it}; such fields come after training.
 
     Raises:
         UserError: a folder belongs to another config.
@@ -197,7 +200,7 @@ def check_runs(runs):
 
 
 def _differences(orders, seeds, networks, steps, calls):
-    """One line of what is the same in all runs, and one of what is not."""
+    """One line on what is the same in all runs, and one on what is not."""
     several = len(set(seeds)) > 1
     columns = {
         "data order" + (" (for each seed)" if several else ""): orders,
@@ -216,14 +219,14 @@ def _differences(orders, seeds, networks, steps, calls):
 
 
 def _traced(experiment):
-    """What is compared between runs: the network's arrays, and how often it is asked for a sample."""
+    """The facts that are compared between runs: the network's arrays, and its evaluations for a sample."""
     leaves = jax.tree_util.tree_leaves_with_path(experiment.params)
     network = tuple((jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves)
     return {"network": network, "calls": 0 if experiment.classifies else experiment.num_evaluations}
 
 
 def _read_sweep(name):
-    """(overrides of each run, what the file says of the sweep: as _ABOUT) of a sweep file.
+    """Reads a sweep file: (overrides of each run, {name of _ABOUT: its value}).
 
     Raises:
         UserError: no such file, no list of overrides in it, or something of another form than it must have.
@@ -278,20 +281,20 @@ def _check_plain(value, where):
 
 def _check_set_once(overrides, entries, axes):
     """Raises UserError if a field is set in two places."""
-    said = {field for field, _ in overrides}
+    given = {field for field, _ in overrides}
     listed = {field for entry in entries for field in entry}
     twice = [field for field, number in collections.Counter(axes).items() if number > 1]
     for fields, places in (
         (twice, "two --grid"),
-        (said & set(axes), "both --config and --grid"),
-        (said & listed, "both --config and the --sweep file"),
+        (given & set(axes), "both --config and --grid"),
+        (given & listed, "both --config and the --sweep file"),
         (listed & set(axes), "both --grid and the --sweep file"),
     ):
         if fields:
             raise UserError(f"{min(fields)} is set by {places}: leave one out")
 
 
-def _split(values, said):
+def _split(values, option):
     """Pieces between commas that are in no bracket and no quotes."""
     pieces, depth, quote = [""], 0, None
     for character in values:
@@ -308,7 +311,7 @@ def _split(values, said):
         else:
             pieces[-1] += character
     if depth or quote:
-        raise UserError(f"{said}: a bracket or quote is not closed")
+        raise UserError(f"{option}: a bracket or quote is not closed")
     return pieces
 
 

@@ -1,4 +1,4 @@
-"""run.json: what a run of a sweep says of itself, and what can be told from its folder."""
+"""run.json, in which a run of a sweep keeps how it stands, and questions that a run's folder answers."""
 
 import json
 
@@ -11,8 +11,16 @@ PHASES = ("training", "sampling", "evaluation")
 LEAVES = ("samples.npz", "samples.json", "eval.json")
 
 
+def read_if_there(path):
+    """The value of a JSON file; None where there is none, or it cannot be read as JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def new_record(run):
-    """The run.json of a run that nothing has happened to."""
+    """The run.json of a run that has not begun."""
     return {
         "name": run.name,
         "overrides": run.overrides,
@@ -33,7 +41,7 @@ def new_record(run):
 
 def read_record(folder):
     """The run.json in a run's folder, or None where there is none that can be read."""
-    return _read(folder / "run.json")
+    return read_if_there(folder / "run.json")
 
 
 def write_record(folder, record):
@@ -56,7 +64,7 @@ def with_lost_time(record, folder):
 def is_finished(folder, config):
     """Whether the folder holds all that a run of this config leaves."""
     record = read_record(folder)
-    own = _read(folder / "config.json")
+    own = read_if_there(folder / "config.json")
     done = record is not None and record["state"] == "finished" and own is not None and not differences(own, config)
     classifies = done and build("objective", config["objective"]).classifies
     return done and all((folder / name).exists() for name in (LEAVES[-1:] if classifies else LEAVES))
@@ -64,12 +72,12 @@ def is_finished(folder, config):
 
 def is_trained(folder, config):
     """Whether the folder holds the training of this config, whatever came after it."""
-    record, own = read_record(folder), _read(folder / "config.json")
+    record, own = read_record(folder), read_if_there(folder / "config.json")
     return record is not None and own is not None and record["trained"] and trains(own) == trains(config)
 
 
 def trains(config):
-    """What of a config its training depends on."""
+    """The sections of a config that its training depends on."""
     return {section: fields for section, fields in config.items() if section not in AFTER_TRAINING}
 
 
@@ -93,10 +101,3 @@ def tail(path, lines=12):
     except OSError as error:
         return f"no log: {error.strerror} ({path})"
     return "\n".join(text.strip().splitlines()[-lines:]) or f"the log is empty ({path})"
-
-
-def _read(path):
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        return None

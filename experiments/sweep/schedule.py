@@ -1,11 +1,11 @@
-"""The sweep itself: which run is next, what became of the others, until all are done or it is told to stop."""
+"""The loop of a sweep: it starts runs and looks after them until all are done or it is told to stop."""
 
 import dataclasses
 import time
 
 from experiments.sweep import record as records
 from experiments.sweep.clusters import Refused
-from experiments.sweep.jobs import Run
+from experiments.sweep.jobs import PlannedRun
 from unified_diffusion.errors import UserError
 from unified_diffusion.runs.folder import locked
 from unified_diffusion.training.interrupt import Interrupt
@@ -19,7 +19,7 @@ _SECONDS_AFTER_A_REFUSAL = 60
 class Task:
     """A run, and how it stands: "waiting", "running", "finished", "failed" or "interrupted"."""
 
-    run: Run
+    run: PlannedRun
     state: str = "waiting"
     attempts: int = 0
     ticket: object = None
@@ -29,24 +29,24 @@ class Task:
 class Schedule:
     """Brings all runs of a plan to their end on a cluster.
 
-    A run that fails is tried once more. One that shares a training waits for it.
+    A run that fails is tried once more. A run that shares a training waits for it.
 
     Args:
-        runs: the plan's.
+        runs: the runs of the plan.
         directory: the sweep's folder.
-        cluster: `Local`, `Slurm` or `Debug`.
+        cluster: a `clusters.Cluster`.
         publish: called without arguments after every change of state.
-        table: `table.show(tasks, directory)` is called at every look.
+        display: the `terminal.Display` that shows the tasks at every look.
     """
 
-    def __init__(self, runs, directory, cluster, publish, table):
+    def __init__(self, runs, directory, cluster, publish, display):
         self._directory, self._cluster = directory / "runs", cluster
-        self._publish, self._table = publish, table
+        self._publish, self._display = publish, display
         self.tasks = {run.name: Task(run) for run in runs}
         self._not_before, self._refused = 0.0, None
 
     def run(self):
-        """Returns the signal that stopped it, or None when nothing is left to do."""
+        """Runs the loop; returns the signal that stopped it, or None when nothing is left to do."""
         with self._cluster.open(), Interrupt() as interrupt:
             self._begin()
             while not self._over() and not interrupt.requested:
@@ -54,7 +54,7 @@ class Schedule:
                 started = not interrupt.requested and self._start()
                 if ended or started:
                     self._publish()
-                self._table.show(self.tasks.values(), self._directory)
+                self._display.show(self.tasks.values(), self._directory)
                 if not self._over():
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
             stopped = interrupt.requested if not self._over() else None
@@ -63,7 +63,7 @@ class Schedule:
         return stopped
 
     def left_behind(self):
-        """What is to be said of jobs that go on without the sweep, or None."""
+        """A sentence on the jobs that go on without the sweep, or None."""
         return self._cluster.left_behind({name: task.ticket for name, task in self._running().items()})
 
     def _begin(self):
@@ -80,7 +80,7 @@ class Schedule:
         self._publish()
 
     def _look(self, interrupt):
-        """Whether a job has ended since the last look; sees to what became of it."""
+        """Closes the tasks whose jobs have ended since the last look; returns whether there are any."""
         running = self._running()
         alive = self._cluster.alive({name: task.ticket for name, task in running.items()}) if running else {}
         ended = [task for name, task in running.items() if not alive[name]]
@@ -111,7 +111,7 @@ class Schedule:
             _write_waiting(folder, task.run)
 
     def _start(self):
-        """Whether a run has been started, or found to be impossible; starts as many as there is room for.
+        """Starts as many runs as there is room for; returns whether any run has started or was found impossible.
 
         Raises:
             UserError: the cluster takes no job, and there is none of this sweep whose end could change that.
@@ -148,7 +148,7 @@ class Schedule:
         self._not_before = time.monotonic() + _SECONDS_AFTER_A_REFUSAL
         if str(refusal) != self._refused:
             self._refused = str(refusal)
-            self._table.note(f"{refusal}; tried again while other runs are going on")
+            self._display.note(f"{refusal}; tried again while other runs are going on")
 
     def _is_ready(self, task):
         """Whether a run can start; None if it never will."""
@@ -164,11 +164,11 @@ class Schedule:
         self._cluster.stop()
         if self.left_behind() or not self._running():
             return
-        self._table.note("waiting for the runs to save; Ctrl-C again does not wait")
+        self._display.note("waiting for the runs to save; Ctrl-C again does not wait")
         while self._running():
             if self._look(interrupt):
                 self._publish()
-            self._table.show(self.tasks.values(), self._directory)
+            self._display.show(self.tasks.values(), self._directory)
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _running(self):

@@ -1,4 +1,4 @@
-"""What a sweep has found, read from its folder: sweep.json, and each run's own files, as far as they are there."""
+"""The results of a sweep, read from its folder: sweep.json, and each run's own files, as far as they are there."""
 
 import csv
 import dataclasses
@@ -7,21 +7,24 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import Any
 
-SECONDS = ("training", "sampling", "evaluation")
+from experiments.sweep.record import PHASES, read_if_there
+from unified_diffusion.files import write_text
+
+STATES = ("finished", "running", "waiting", "interrupted", "failed")
 LOSSES = ("test_loss", "test_loss_standard_error", "test_error", "test_error_standard_error")
+NORMAL = 1.959964  # standard errors to each side of a 95 % interval
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
+class Measurement:
     """A number that a run was measured to have.
 
     Attributes:
         value: the number.
-        low, high: its 95 % interval, over the examples that it was measured on; None where there is none.
-        about: what it was measured with, {"reference", "num_reference", "num_samples", "better"}, as far as known; of
-            the bound its unit and chain.
+        low, high: the ends of its 95 % interval over the examples that it was measured on, or None.
+        about: {"reference", "num_reference", "num_samples", "better"} of a metric, as far as known; of the bound its
+            unit and chain.
     """
 
     value: float
@@ -29,28 +32,43 @@ class Measure:
     high: float | None = None
     about: dict = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def of_row(cls, row):
+        """The measurement of a row of "metrics" or "floor" in eval.json."""
+        about = {name: row.get(name) for name in ("reference", "num_reference", "num_samples", "better")}
+        return cls(row["value"], row.get("low"), row.get("high"), about)
+
+    @classmethod
+    def with_error(cls, value, standard_error, about=None):
+        """A measurement whose interval is NORMAL standard errors to each side; it has none without that error."""
+        if standard_error is None:
+            return cls(value, about=about or {})
+        return cls(value, value - NORMAL * standard_error, value + NORMAL * standard_error, about or {})
+
     @property
     def error(self):
         """The standard error that the interval stands for, by its wider side: the other may have been cut to a range.
 
-        None without one, or if it has no width: shares of exactly 0 or 1 do not show how far they would move.
+        It is None without an interval, or if the interval has no width: a share of exactly 0 or 1 does not show how far
+        it would move.
         """
         if self.low is None or self.high is None:
             return None
-        return max(self.high - self.value, self.value - self.low) / 1.959964 or None
+        return max(self.high - self.value, self.value - self.low) / NORMAL or None
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """One run: its `run.json`, with what its folder holds; None stands for a file that is not there, or not yet.
+class RunResult:
+    """One run as its folder shows it. None stands for a file that is not there, or not yet.
 
     Attributes:
         name, overrides: as planned; overrides are {field: value}.
-        directory: its folder.
+        index: the run's place in the plan.
+        directory: the run's folder.
         trained_in: the name of the run whose checkpoint it samples, or None.
-        state: "waiting", "running", "finished", "failed" or "interrupted".
-        seconds: {"training", "sampling", "evaluation"}, each summed over attempts.
-        facts: the rest of run.json: attempts, images_per_second, error, device, versions.
+        state: one of STATES.
+        seconds: {phase: seconds, summed over attempts}.
+        facts: the whole of run.json: attempts, images_per_second, error, device, versions and what is named above.
         config: config.json, complete.
         curve: the lines of metrics.jsonl.
         samples: samples.json.
@@ -58,45 +76,47 @@ class Run:
     """
 
     name: str
-    overrides: dict
-    directory: Path
-    trained_in: str | None
-    state: str
-    seconds: dict
-    facts: dict
-    config: dict | None
-    curve: list
-    samples: dict | None
-    evaluation: dict | None
+    overrides: dict = dataclasses.field(default_factory=dict)
+    index: int = 0
+    directory: Path | None = None
+    trained_in: str | None = None
+    state: str = "waiting"
+    seconds: dict = dataclasses.field(default_factory=dict)
+    facts: dict = dataclasses.field(default_factory=dict)
+    config: dict | None = None
+    curve: list = dataclasses.field(default_factory=list)
+    samples: dict | None = None
+    evaluation: dict | None = None
 
     @functools.cached_property
     def measures(self):
-        """{key: Measure}; the key of a metric is features.name, of others "bound", "test_error", "test_loss".
+        """{key: Measurement}; the key of a metric is features.name, of others "bound", "test_error", "test_loss".
 
         "neighbours.share_nearer" is how often a sample is nearer to training data than a test example is.
         """
         found = {}
         evaluation = self.evaluation or {}
         for row in evaluation.get("metrics") or []:
-            about = {name: row.get(name) for name in ("reference", "num_reference", "num_samples", "better")}
-            found.setdefault(metric_key(row), Measure(row["value"], row.get("low"), row.get("high"), about))
+            found.setdefault(metric_key(row), Measurement.of_row(row))
         near = evaluation.get("neighbours") or {}
         if near.get("share_nearer") is not None:
             ends = near.get("share_nearer_low"), near.get("share_nearer_high")
-            found["neighbours.share_nearer"] = Measure(near["share_nearer"], *ends)
-        bound = evaluation.get("bound")
-        if bound:
+            found["neighbours.share_nearer"] = Measurement(near["share_nearer"], *ends)
+        if bound := evaluation.get("bound"):
             about = {name: bound.get(name) for name in ("unit", "num_steps", "clip_x0", "num_examples")}
-            found["bound"] = Measure(bound["total"], *_ends(bound["total"], bound["standard_error"]), about)
+            found["bound"] = Measurement.with_error(bound["total"], bound["standard_error"], about)
         for key in ("test_error", "test_loss"):
             if key in evaluation:
-                ends = _ends(evaluation[key], evaluation.get(f"{key}_standard_error"))
-                found[key] = Measure(evaluation[key], *ends)
+                found[key] = Measurement.with_error(evaluation[key], evaluation.get(f"{key}_standard_error"))
         return {key: measure for key, measure in found.items() if _finite(measure.value)}
+
+    def measured(self, key):
+        """A list with the run's measurement called `key`, empty if it has none."""
+        return [self.measures[key]] if key in self.measures else []
 
     @property
     def seed(self):
-        """As people say it: `seed 1`; the config's own where the overrides do not set it."""
+        """The seed as people say it, `seed 1`: that of the overrides, else that of the config."""
         found = self.setting("seed")
         return "seed of the config" if found is None else f"seed {found}"
 
@@ -107,12 +127,13 @@ class Run:
 
     @property
     def num_samples(self):
+        """Number of samples that were drawn or measured, or None."""
         return self._of_samples("num_samples") or self._of_samples("num_images")
 
     @property
     def total_seconds(self):
-        """Of its own training, sampling and evaluation together, or None."""
-        known = [self.seconds[part] for part in SECONDS if _finite(self.seconds.get(part))]
+        """Seconds of its own training, sampling and evaluation together, or None."""
+        known = [self.seconds[phase] for phase in PHASES if _finite(self.seconds.get(phase))]
         return sum(known) or None
 
     @property
@@ -121,8 +142,14 @@ class Run:
         steps = (self.config or {}).get("training", {}).get("steps")
         return (self.curve[-1]["step"] if self.curve else None), steps
 
+    @property
+    def standing(self):
+        """The state as text, with how far the training of a running run has come."""
+        step, steps = self.progress
+        return f"running {step:,} / {steps:,}" if self.state == "running" and step and steps else self.state
+
     def setting(self, field):
-        """What a dotted field is set to, by the run's overrides, else by its config; None where there is no such."""
+        """The value of a dotted field: by the run's overrides, else by its config, or None."""
         if field in self.overrides:
             return self.overrides[field]
         value = self.config or {}
@@ -140,34 +167,34 @@ class Group:
     """Runs that differ in their seed alone.
 
     Attributes:
-        overrides: what they have in common.
-        runs: in the order of the plan.
+        overrides: the overrides that they have in common.
+        runs: the runs, in the order of the plan.
     """
 
     overrides: dict
-    runs: tuple[Run, ...]
+    runs: tuple[RunResult, ...]
 
     def measured(self, key):
-        """The measures called `key` of those runs that have it."""
-        return [run.measures[key] for run in self.runs if key in run.measures]
+        """The measurements called `key` of those runs that have it."""
+        return [measure for run in self.runs for measure in run.measured(key)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """A sweep.
+    """The results of a sweep.
 
     Attributes:
-        directory: its folder.
+        directory: the sweep's folder.
         facts: the rest of sweep.json: command, config, grid, sweep, title, note, published, started.
-        runs: in the order of the plan.
+        runs: the runs, in the order of the plan.
     """
 
     directory: Path
     facts: dict
-    runs: tuple[Run, ...]
+    runs: tuple[RunResult, ...]
 
     def seconds(self, run):
-        """A run's wall time, or None; of one that took another's training with the time of that."""
+        """The wall time of a run, or None; the time of a shared training counts for each run that shares it."""
         trainer = next((other for other in self.runs if other.name == run.trained_in), None)
         more = trainer.seconds.get("training") if trainer else None
         return run.total_seconds + more if run.total_seconds and _finite(more) else run.total_seconds
@@ -190,15 +217,15 @@ class Summary:
 
     @functools.cached_property
     def telling(self):
-        """Of the differing fields but the seed, those that tell the groups apart which the ones before them do not."""
+        """The differing fields, without the seed, that tell apart groups which the fields before them do not."""
         fields = [field for field in self.differing if field != "seed"]
         return distinguishing([group.overrides for group in self.groups], fields)
 
     @functools.cached_property
     def labels(self):
-        """Each group's name for people: its values of the telling fields, `min_snr · ddpm`.
+        """The name of each group for people: its values of the telling fields, `min_snr · ddpm`.
 
-        The config's name if there is nothing to tell, and `FIELD=VALUE · FIELD=VALUE` where values alone would not do.
+        It is the config's name if no field tells, and `FIELD=VALUE · FIELD=VALUE` where two groups share their values.
         """
         if not self.telling:
             return [str(self.facts.get("config") or "run")] * len(self.groups)
@@ -215,33 +242,32 @@ class Summary:
 
     @functools.cached_property
     def floor(self):
-        """What real data reach: {what: {key: Measure}}, of the first run that was measured with it."""
+        """The metrics of real data: {what was compared: {key: Measurement}}, by the first run that has them."""
         found = {}
         for run in self.runs:
             for row in (run.evaluation or {}).get("floor") or []:
-                about = {name: row.get(name) for name in ("reference", "num_reference", "num_samples", "better")}
-                measure = Measure(row["value"], row.get("low"), row.get("high"), about)
-                found.setdefault(row["what"], {}).setdefault(metric_key(row), measure)
+                found.setdefault(row["what"], {}).setdefault(metric_key(row), Measurement.of_row(row))
         return found
 
 
 def distinguishing(overrides, fields=None):
-    """Of the fields, those that tell some of the overrides apart which the ones before them do not; of all if None."""
+    """The fields that tell apart some overrides which the fields before them do not; None stands for all fields."""
     told, kinds = [], 1
-    for field in dict.fromkeys(field for said in overrides for field in said) if fields is None else fields:
+    for field in dict.fromkeys(field for row in overrides for field in row) if fields is None else fields:
         tried = [*told, field]
-        found = len({json.dumps([said.get(f) for f in tried], default=str) for said in overrides})
+        found = len({json.dumps([row.get(f) for f in tried], default=str) for row in overrides})
         if found > kinds:
             told, kinds = tried, found
     return told
 
 
 def collect(directory) -> Summary:
-    """Reads a sweep's folder: what is not there yet is left out."""
+    """Reads a sweep's folder; a file that is not there yet is left out."""
     directory = Path(directory)
-    facts = _read(directory / "sweep.json") or {}
-    runs = tuple(_run(directory / "runs" / plan["name"], plan) for plan in facts.pop("runs", []))
-    return Summary(directory, facts, runs)
+    facts = read_if_there(directory / "sweep.json") or {}
+    plans = facts.pop("runs", [])
+    runs = (_result(directory / "runs" / plan["name"], plan, index) for index, plan in enumerate(plans))
+    return Summary(directory, facts, tuple(runs))
 
 
 def write_summary(directory):
@@ -251,11 +277,10 @@ def write_summary(directory):
 
 def summary_csv(summary) -> str:
     """The text of summary.csv. Its last four columns are times; all others follow from the sweep's settings alone."""
-    header, rows = _columns(summary)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    writer = csv.DictWriter(text, _row(RunResult(""), summary), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_row(run, summary) for run in summary.runs)
     return text.getvalue()
 
 
@@ -265,83 +290,70 @@ def metric_key(row):
 
 
 def short_value(value):
-    """A setting as people say it: of `package.module:function` the function."""
+    """A setting as people say it: `function` for `package.module:function`."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text.rsplit(":", 1)[-1] if isinstance(value, str) and ":" in text else text
 
 
-def write_text(path, text):
-    """Writes a file, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
-
-
-def _columns(summary):
-    """(header, rows) of summary.csv."""
-    metrics = [key for key in summary.keys if "." in key]
-    header = ["name", *summary.differing, "trained_in", "state"]
-    for key in metrics:
-        header += [key, f"{key}_low", f"{key}_high"]
-    header += ["reference", "num_reference", "num_samples", "num_evaluations"]
-    header += [*LOSSES, "bound", "bound_unit", "bound_bits_per_dim", "bound_standard_error"]
-    header += ["bound_steps", "bound_examples", "num_parameters"]
-    header += [*(f"seconds_{part}" for part in SECONDS), "images_per_second"]
-    return header, [_row(run, summary.differing, metrics) for run in summary.runs]
-
-
-def _row(run, fields, metrics):
+def _row(run, summary):
+    """{column: cell} of summary.csv: text as it is, nothing for None, anything else as JSON writes it."""
     evaluation = run.evaluation or {}
     bound = evaluation.get("bound") or {}
-    row = [run.name, *(run.overrides.get(field) for field in fields), run.trained_in, run.state]
-    for key in metrics:
-        measure = run.measures.get(key)
-        row += [None] * 3 if measure is None else [measure.value, measure.low, measure.high]
-    counts = [_common(run, name) for name in ("reference", "num_reference", "num_samples")]
-    row += [*counts[:2], counts[2] or run.num_samples, run.num_evaluations]
-    row += [evaluation.get(name) for name in LOSSES]
-    row += [bound.get(name) for name in ("total", "unit", "bits_per_dim", "standard_error", "num_steps")]
-    row += [bound.get("num_examples"), evaluation.get("num_parameters")]
-    return [*row, *(run.seconds.get(part) for part in SECONDS), run.facts.get("images_per_second")]
+    row = {
+        "name": run.name,
+        **{field: run.overrides.get(field) for field in summary.differing},
+        "trained_in": run.trained_in,
+        "state": run.state,
+    }
+    for key in summary.keys:
+        if "." in key:
+            measure = run.measures.get(key, Measurement(None))
+            row |= {key: measure.value, f"{key}_low": measure.low, f"{key}_high": measure.high}
+    row |= {
+        "reference": _common(run, "reference"),
+        "num_reference": _common(run, "num_reference"),
+        "num_samples": _common(run, "num_samples") or run.num_samples,
+        "num_evaluations": run.num_evaluations,
+        **{name: evaluation.get(name) for name in LOSSES},
+        "bound": bound.get("total"),
+        "bound_unit": bound.get("unit"),
+        "bound_bits_per_dim": bound.get("bits_per_dim"),
+        "bound_standard_error": bound.get("standard_error"),
+        "bound_steps": bound.get("num_steps"),
+        "bound_examples": bound.get("num_examples"),
+        "num_parameters": evaluation.get("num_parameters"),
+        **{f"seconds_{phase}": run.seconds.get(phase) for phase in PHASES},
+        "images_per_second": run.facts.get("images_per_second"),
+    }
+    return {
+        name: cell if cell is None or isinstance(cell, str) else json.dumps(cell, default=str)
+        for name, cell in row.items()
+    }
 
 
 def _common(run, name):
-    """What its metrics were measured with: each different value once, `a; b`; that some take no reference is none."""
+    """The different values of a fact of the run's metrics, as `a; b`; metrics that take no reference count as none."""
     values = dict.fromkeys(row.get(name) for row in (run.evaluation or {}).get("metrics") or [])
     known = [value for value in values if value not in (None, 0, "none")]
     return known[0] if len(known) == 1 else "; ".join(map(str, known))
 
 
-def _cell(value):
-    """A value in summary.csv: text as it is, nothing for None, anything else as JSON writes it."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, default=str)
-
-
-def _run(directory, plan):
-    facts = _read(directory / "run.json") or {}
-    return Run(
+def _result(directory, plan, index):
+    facts = read_if_there(directory / "run.json") or {}
+    return RunResult(
         name=plan["name"],
         overrides=plan.get("overrides") or {},
+        index=index,
         directory=directory,
         trained_in=plan.get("trained_in"),
         state=facts.get("state") or "waiting",
         seconds=facts.get("seconds") or {},
         facts=facts,
-        config=_read(directory / "config.json"),
+        config=read_if_there(directory / "config.json"),
         curve=_read_lines(directory / "metrics.jsonl"),
-        samples=_read(directory / "samples.json"),
-        evaluation=_read(directory / "eval.json"),
+        samples=read_if_there(directory / "samples.json"),
+        evaluation=read_if_there(directory / "eval.json"),
     )
-
-
-def _read(path):
-    """A JSON file's value; None where there is none, or it cannot be read as JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _read_lines(path):
@@ -360,12 +372,5 @@ def _read_lines(path):
     return [found[step] for step in sorted(found)]
 
 
-def _ends(value, standard_error):
-    """(low, high) of its 95 % interval, Nones without a standard error."""
-    if standard_error is None:
-        return None, None
-    return value - 1.959964 * standard_error, value + 1.959964 * standard_error
-
-
-def _finite(value: Any):
+def _finite(value):
     return isinstance(value, (int, float)) and math.isfinite(value)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.connection.__main__ import OWN, SECTIONS, main
-from experiments.connection.page import cell, page, table
+from experiments.connection.page import Section, cell, page, templates
 from unified_diffusion.objectives import WEIGHTINGS
 
 
@@ -135,6 +135,23 @@ def test_quick_networks_are_not_taken_for_trained_ones(written, capsys):
 def test_numbers_in_tables():
     assert [cell(value) for value in (3, 0.0, 0.25, 1234.5, "text")] == ["3", "0", "0.2500", "1234", "text"]
     assert cell(1.25e-7) == "1.2·10<sup>−7</sup>"
-    markup = table(["name", "value"], [["a", 1.5], ["b", 2]], "caption")
-    assert re.findall(r'<td class="n">(.*?)</td>', markup) == ["1.500", "2"]
-    Page(page("<i>t</i>", "", [], ""))
+    markup = templates().from_string(TABLE).render(rows=[["a", 1.5], ["b", 2], ["<i>", "–"]])
+    assert re.findall(r'<td class="n">(.*?)</td>', markup) == ["1.500", "2", "–"]
+    assert re.findall(r"<td>(.*?)</td>", markup) == ["a", "b", "&lt;i&gt;"]
+    assert "<caption>A <b>caption</b></caption>" in markup
+
+
+TABLE = """
+{% from "macros.html" import table %}
+{% call table(["name", "value"], rows) %}A <b>caption</b>{% endcall %}
+"""
+
+
+def test_what_a_section_is_given_is_escaped():
+    evil = "</p><script>alert(1)</script>&\"'"
+    values = dict.fromkeys(("everything", "alone", "effective"), np.zeros((4, 6, 3), np.uint8))
+    sections = [Section("weightings", evil, values | {"header": ["weighting", evil], "rows": [[evil, 1.5]]}, {})]
+    text = page(sections, quick=False, seconds=1.0, devices=evil, jax=evil)
+    Page(text)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 6

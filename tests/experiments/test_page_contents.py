@@ -13,9 +13,9 @@ from fake_sweep import fake_sweep, write
 from PIL import Image
 
 from experiments.sweep.figures import POINTS, figures, set_scale, style, thinned
+from experiments.sweep.html_table import duration
 from experiments.sweep.page import page, write_page
 from experiments.sweep.pictures import first_images, sample_picture
-from experiments.sweep.results import duration
 from experiments.sweep.summary import collect, summary_csv
 
 GRID = {"objective.weighting": ["simple", "vlb"], "perturbation.name": ["ddpm", "ncsn"], "seed": [0, 1]}
@@ -267,6 +267,42 @@ def test_everything_is_escaped(tmp_path):
     assert "alert(1)</script>" not in found.text
     assert "<img src=x" not in found.text
     assert evil in found.words
+
+
+EVIL = "'><img src=x onerror=alert(1)>\" </script><!--<script>\u2028\u2029{{ 7 * 7 }}{% raw %}&lt;"
+
+
+def test_what_runs_say_is_escaped(tmp_path):
+    """Names, values of settings, logs, notes and facts of files, wherever they stand, are text and nothing else."""
+    sweep = {"published": [{"metric": EVIL, "value": EVIL, "source": EVIL, "match": {}}], "started": EVIL}
+    names = fake_sweep(tmp_path, [{"a.b": EVIL, "a.c": c, "seed": c} for c in (EVIL, 0, 1)], {0: "failed"}, sweep=sweep)
+    path = tmp_path / "runs" / names[0] / "run.json"
+    write(path, json.loads(path.read_text()) | {"error": EVIL, "device": EVIL, "versions": {EVIL: EVIL}})
+    for name in names[1:]:
+        spoil(tmp_path, name, add_evil)
+    text = page(collect(tmp_path))
+    found = Page(text)
+    assert "<img src=x" not in found.text
+    assert "<!--" not in found.text
+    assert "49" not in found.words.split("How it was made")[1]
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', found.text, re.DOTALL)
+    assert not set("<>&\u2028\u2029") & set(data)
+    assert json.loads(data)["runs"] == names
+    shown = " ".join(EVIL.split())
+    assert found.words.count(shown) > 20
+    fields = [json.loads(html.unescape(said)) for said in re.findall(r"data-fields='(.*?)'", text)]
+    assert fields == [[EVIL], ["0"], ["1"]]
+
+
+def add_evil(evaluation):
+    """Puts EVIL wherever eval.json has text."""
+    evaluation["notes"].append(EVIL)
+    evaluation["features"][0] |= {"name": EVIL, "note": EVIL, "fingerprint": EVIL}
+    evaluation["neighbours"]["unit"] = EVIL
+    evaluation["floor"][0]["what"] = EVIL
+    for row in evaluation["metrics"]:
+        row["reference"] = EVIL
+    evaluation["metrics"][0] |= {"name": EVIL, "features": EVIL}
 
 
 def test_the_table_downloads_as_summary_csv(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.sweep import clusters
 from experiments.sweep.__main__ import main
-from experiments.sweep.jobs import Run
+from experiments.sweep.jobs import PlannedRun
 from unified_diffusion.errors import UserError
 
 
@@ -44,7 +44,7 @@ def slurm(tmp_path):
         yield cluster
 
 
-RUNS = [Run(name, {}, {}, {}) for name in "abc"]
+RUNS = [PlannedRun(name, {}, {}, {}) for name in "abc"]
 
 
 def test_states(slurm, squeue):

@@ -8,13 +8,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from experiments.sweep.measures import best, estimate, show
-from experiments.sweep.summary import Measure
+from experiments.sweep.measures import best, group_mean, show
+from experiments.sweep.summary import Measurement
 
 
 def measured(*values, width=None):
     """The estimate of these values, each with an interval of this half width."""
-    return estimate([Measure(v, *(() if width is None else (v - width, v + width))) for v in values])
+    return group_mean([Measurement(v, *(() if width is None else (v - width, v + width))) for v in values])
 
 
 VALUES = st.lists(st.integers(-9, 9), min_size=2, max_size=5).filter(lambda values: len(set(values)) > 1)
@@ -55,10 +55,12 @@ def test_a_single_seed_is_judged_by_its_interval():
 
 def test_an_interval_that_is_cut_says_what_its_wider_side_says():
     """Recall of 0.99 ± 0.03 is [0.96, 1]; a share of exactly 1 has no width at all, and no standard error."""
-    assert Measure(0.99, 0.96, 1.0).error == pytest.approx(0.03 / 1.959964)
-    assert Measure(0.01, 0.0, 0.04).error == pytest.approx(0.03 / 1.959964)
-    assert Measure(1.0, 1.0, 1.0).error is None
-    assert best([estimate([Measure(1.0, 1.0, 1.0)]), estimate([Measure(0.5, 0.49, 0.51)])], "higher") is None
+    assert Measurement(0.99, 0.96, 1.0).error == pytest.approx(0.03 / 1.959964)
+    assert Measurement(0.01, 0.0, 0.04).error == pytest.approx(0.03 / 1.959964)
+    assert Measurement(1.0, 1.0, 1.0).error is None
+    assert (
+        best([group_mean([Measurement(1.0, 1.0, 1.0)]), group_mean([Measurement(0.5, 0.49, 0.51)])], "higher") is None
+    )
 
 
 def test_estimates():
@@ -70,7 +72,7 @@ def test_estimates():
     assert alone.spread is None
     assert (alone.low, alone.high) == (0.8, 1.2)
     assert alone.variance == pytest.approx((0.2 / 1.959964) ** 2)
-    assert estimate([]) is None
+    assert group_mean([]) is None
 
 
 @pytest.mark.parametrize(

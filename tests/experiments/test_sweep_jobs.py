@@ -4,12 +4,12 @@ import signal
 
 import pytest
 
-from experiments.sweep.jobs import Job, Run
+from experiments.sweep.jobs import Job, PlannedRun
 from experiments.sweep.record import read_record
 from unified_diffusion.errors import UserError
 from unified_diffusion.runs import commands
 
-RUN = Run("a", {}, {}, {})
+RUN = PlannedRun("a", {}, {}, {})
 
 
 class Handler:

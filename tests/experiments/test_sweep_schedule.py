@@ -4,16 +4,17 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
 import signal
 
 import pytest
 
 from experiments.sweep import record as records
 from experiments.sweep.clusters import Refused
-from experiments.sweep.jobs import Run
+from experiments.sweep.jobs import PlannedRun
 from experiments.sweep.plan import run_name
 from experiments.sweep.schedule import Schedule, Task
-from experiments.sweep.table import Lines, Terminal
+from experiments.sweep.terminal import Lines, Terminal, make_console, make_display
 from unified_diffusion.errors import UserError
 from unified_diffusion.files import write_json
 
@@ -88,7 +89,7 @@ class Scripted:
 def carry_out(tmp_path, trained_in=(), **scripts):
     """(schedule, cluster, what stopped it, printed lines, states at each publication)."""
     capacity = scripts.pop("capacity", 9)
-    runs = [Run(name, {}, CONFIG, {}, dict(trained_in).get(name)) for name in scripts]
+    runs = [PlannedRun(name, {}, CONFIG, {}, dict(trained_in).get(name)) for name in scripts]
     cluster, stream, published = Scripted(tmp_path, capacity, **scripts), io.StringIO(), []
     schedule = Schedule(runs, tmp_path, cluster, lambda: published.append(states(schedule)), Lines(stream))
     stopped = schedule.run()
@@ -189,9 +190,18 @@ def test_ctrl_c_stops_it(tmp_path):
     assert cluster.submitted == ["a"]
 
 
-def test_the_table_on_a_terminal(tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("LINES", "8")
+def terminal(width, height):
+    """(a Terminal of this size, what is drawn on it)."""
+    stream = io.StringIO()
+    return Terminal(make_console(file=stream, force_terminal=True, width=width, height=height)), stream
+
+
+def plain(text):
+    """The lines of text without the terminal's own commands."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", text).splitlines()
+
+
+def test_the_table_on_a_terminal(tmp_path):
     schedule, *_ = carry_out(tmp_path, **{f"run{n}": ["finished"] for n in range(6)})
     task = schedule.tasks["run4"]
     task.state, task.ticket = "running", Ticket(None)
@@ -200,19 +210,34 @@ def test_the_table_on_a_terminal(tmp_path, monkeypatch):
     )
     line = {"step": 4, "loss": 0.25, "images_per_second": 2.0}
     (tmp_path / "runs" / "run4" / "metrics.jsonl").write_text('{"step": 1}\n' + str(line).replace("'", '"') + "\n{")
-    stream = io.StringIO()
-    table = Terminal(stream)
-    table.show(schedule.tasks.values(), tmp_path / "runs")
-    first = stream.getvalue()
-    (row,) = [text for text in first.splitlines() if "run4" in text]
+    display, stream = terminal(60, 8)
+    with display:
+        display.show(schedule.tasks.values(), tmp_path / "runs")
+        first = stream.getvalue()
+        display.note("a [note]: as it is")
+        display.show(schedule.tasks.values(), tmp_path / "runs")
+    (row,) = [text for text in plain(first) if "run4" in text]
     # Two images a second and a batch of two: six steps are six seconds.
-    assert row.removeprefix("\x1b[2K").split() == ["run4", "training", "4/10", "0.2500", "2", "00:06"]
-    assert "6 runs: 1 running, 5 finished" in first
-    assert "… and 2 more" in first
-    assert all(len(text.replace("\x1b[2K", "")) < 60 for text in first.splitlines())
-    table.show(schedule.tasks.values(), tmp_path / "runs")
-    # Drawn over the lines before: up by as many as there were.
-    assert f"\x1b[{first.count(chr(10))}F" in stream.getvalue()[len(first) :]
+    assert row.split() == ["run4", "training", "4/10", "0.2500", "2", "00:06"]
+    assert plain(first)[-2:] == ["… and 2 more", "6 runs: 1 running, 5 finished"]
+    assert len(plain(first)) == 7
+    assert all(len(text) <= 60 for text in plain(first))
+    # Drawn over the lines before: up by as many as there were; and the cursor is there again at the end.
+    again = stream.getvalue()[len(first) :]
+    assert again.count("\x1b[1A") % (len(plain(first)) - 1) == 0
+    assert "a [note]: as it is" in plain(again)[0]
+    assert again.endswith("\x1b[?25h")
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert isinstance(make_display(io.StringIO()), Lines)
+    leader, follower = os.openpty()
+    with os.fdopen(leader), os.fdopen(follower, "w") as stream:
+        monkeypatch.setenv("TERM", "xterm")
+        assert isinstance(make_display(stream), Terminal)
+        monkeypatch.setenv("TERM", "dumb")
+        assert isinstance(make_display(stream), Lines)
 
 
 @pytest.mark.parametrize(
@@ -224,14 +249,14 @@ def test_the_table_on_a_terminal(tmp_path, monkeypatch):
         (50, "{},{}"),
     ],
 )
-def test_names_that_are_too_long_show_what_differs(columns, expected, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(columns))
+def test_names_that_are_too_long_show_what_differs(columns, expected, tmp_path):
     values = [(weighting, seed) for weighting in ("simple", "vlb") for seed in (0, 1)]
     tasks = []
     for weighting, seed in values:
         own = {"objective.weighting": weighting, "perturbation.name": "ddpm", "seed": seed}
-        tasks.append(Task(Run(run_name(own), own, CONFIG, {})))
-    stream = io.StringIO()
-    Terminal(stream).show(tasks, tmp_path / "runs")
-    rows = [line.removeprefix("\x1b[2K").split()[0] for line in stream.getvalue().splitlines()[1:5]]
+        tasks.append(Task(PlannedRun(run_name(own), own, CONFIG, {})))
+    display, stream = terminal(columns, 24)
+    with display:
+        display.show(tasks, tmp_path / "runs")
+    rows = [line.split()[0] for line in plain(stream.getvalue())[1:5]]
     assert rows == [expected.format(*pair) for pair in values]

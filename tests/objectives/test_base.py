@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.config import build, read_config, resolve
 from unified_diffusion import Denoiser, UserError
 from unified_diffusion.objectives import (
     OBJECTIVES,
@@ -22,6 +21,8 @@ from unified_diffusion.objectives import (
     as_objective,
 )
 from unified_diffusion.perturbations import DDPM, NCSN
+from unified_diffusion.runs.config import read_config, resolve
+from unified_diffusion.runs.sections import build
 
 PROCESS = DDPM(10, beta_end=0.3)
 X0 = jax.random.normal(jax.random.key(1), (8, 3))

@@ -1,7 +1,7 @@
-"""Guidance: denoisers that pull samples towards a class.
+"""Guidance: denoisers that pull samples towards a condition, such as a class.
 
-They answer what a `Denoiser` does, so any sampler runs on them. They are for sampling: what they predict is no
-posterior mean, so there is no bound and no likelihood of it.
+A guided denoiser is called as a `Denoiser` is, so any sampler runs on it. It is for sampling alone: its prediction is
+no posterior mean, so it has no bound and no likelihood.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from unified_diffusion.perturbations import expand
 
 
 class Wrapper:
-    """What a denoiser around another, its field `denoiser`, has from that one."""
+    """The properties that a denoiser around another one, its field `denoiser`, takes from that one."""
 
     @property
     def perturbation(self):
@@ -31,29 +31,45 @@ class Wrapper:
 
     @property
     def network(self):
+        """The network inside."""
         return self.denoiser.network
 
     @property
+    def parameterization(self):
+        """The reading of the output of that network."""
+        return self.denoiser.parameterization
+
+    @property
     def prediction(self):
+        """The name of the parameterization."""
         return self.denoiser.prediction
 
     @property
     def variance(self):
+        """The variance of the reverse step, "fixed" or "learned"."""
         return self.denoiser.variance
 
     @property
+    def told(self):
+        """The kind of condition that the network is told."""
+        return self.denoiser.told
+
+    @property
     def no_label(self):
+        """The class label that stands for none."""
         return self.denoiser.no_label
 
     def under(self, perturbation):
-        """The same on another noise ladder, matched by log-SNR, as `Denoiser.under`."""
+        """The same denoiser on another process, matched by log-SNR, as `Denoiser.under`."""
         return dataclasses.replace(self, denoiser=self.denoiser.under(perturbation))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Guided(Wrapper):
-    """eps = eps(x_t) + scale (eps(x_t, label) - eps(x_t)): classifier-free guidance. Ho & Salimans 2022, eq. 6.
+    """Classifier-free guidance: eps = eps(x_t) + scale (eps(x_t, c) - eps(x_t)), c the condition, such as a class.
+
+    Ho & Salimans 2022, eq. 6.
 
     Both predictions come from one call of the network on twice the batch. Scale 0 is the unconditional prediction, 1
     the conditional one, and more goes beyond it; the paper's w is scale - 1. A learned variance is the conditional one.
@@ -81,35 +97,40 @@ class Guided(Wrapper):
             raise UserError(f"interval = {self.interval}: it is (low, high) of sigma / alpha, 0 <= low < high")
 
     @property
-    def label(self):
-        """Class labels `[B]` for calls that give none."""
-        return self.denoiser.label
+    def condition(self):
+        """The value of the condition for calls that give none."""
+        return self.denoiser.condition
 
-    def given(self, label):
-        """The same for these class labels `[B]`."""
-        return dataclasses.replace(self, denoiser=self.denoiser.given(label))
+    def given(self, condition):
+        """The same denoiser for this value of its condition, such as class labels `[B]`."""
+        return dataclasses.replace(self, denoiser=self.denoiser.given(condition))
 
-    def __call__(self, x_t, t, label=None):
+    def __call__(self, x_t, t, condition=None, *, label=None):
         """The guided `Prediction` for x_t `[B, ...]` at level t, one number or one per example `[B]`."""
-        x_t, label = jnp.asarray(x_t), _needed(self.label if label is None else label)
+        x_t = jnp.asarray(x_t)
+        condition = _needed(self.condition, condition, label, self.told, len(x_t))
         if self.interval is None:
-            return self._mix(*self._both(x_t, t, label))
+            return self._mix(*self._both(x_t, t, condition))
         level = jnp.exp(-self.perturbation.log_snr(t) / 2)
         inside = (self.interval[0] < level) & (level <= self.interval[1])
         if inside.ndim == 0:
             return jax.lax.cond(
-                inside, lambda: self._mix(*self._both(x_t, t, label)), lambda: self.denoiser(x_t, t, label)
+                inside, lambda: self._mix(*self._both(x_t, t, condition)), lambda: self.denoiser(x_t, t, condition)
             )
-        conditional, unconditional = self._both(x_t, t, label)
+        conditional, unconditional = self._both(x_t, t, condition)
         mixed = self._mix(conditional, unconditional)
         return jax.tree.map(lambda a, b: jnp.where(expand(inside, x_t), a, b), mixed, conditional)
 
-    def _both(self, x_t, t, label):
-        """(conditional, unconditional), of one call: example i's are rows 2 i and 2 i + 1, so on the same device."""
+    def _both(self, x_t, t, condition):
+        """(conditional, unconditional) of one call: example i is rows 2 i and 2 i + 1, and so on one device."""
         if np.ndim(t):
             t = (jnp if isinstance(t, jax.Array) else np).repeat(t, 2)
-        labels = jnp.stack([label, jnp.full_like(label, self.no_label)], axis=1).ravel()
-        both = self.denoiser(jnp.repeat(x_t, 2, axis=0), t, labels)
+        pairs = jax.tree.map(
+            lambda given, null: jnp.stack([given, null], axis=1).reshape(-1, *given.shape[1:]),
+            condition,
+            self.told.null(condition),
+        )
+        both = self.denoiser(jnp.repeat(x_t, 2, axis=0), t, pairs)
         pairs = jax.tree.map(lambda rows: rows.reshape(-1, 2, *rows.shape[1:]), both)
         return tuple(jax.tree.map(lambda rows, i=i: rows[:, i], pairs) for i in (0, 1))
 
@@ -123,10 +144,10 @@ class Guided(Wrapper):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassifierGuided(Wrapper):
-    """score + scale ∇ log p(label | x_t), with a classifier of noisy data. Dhariwal & Nichol 2021, section 4.
+    """Classifier guidance: score + scale ∇ log p(label | x_t), with a classifier of noisy data.
 
-    That is eps - scale sigma ∇ log p(label | x_t), their algorithm 2, from which every sampler's step follows; scale 1
-    is Bayes' rule. A call costs a gradient of the classifier, too.
+    Dhariwal & Nichol 2021, section 4. In eps it is eps - scale sigma ∇ log p(label | x_t), their algorithm 2, from
+    which the step of every sampler follows; scale 1 is Bayes' rule. A call costs a gradient of the classifier, too.
 
     A pytree: a new scale, or new parameters, compile nothing anew.
 
@@ -149,13 +170,19 @@ class ClassifierGuided(Wrapper):
     label: Any = None
     conditional: bool = dataclasses.field(default=False, metadata={"static": True})
 
-    def given(self, label):
-        """The same for these class labels `[B]`."""
-        return dataclasses.replace(self, label=label)
+    @property
+    def condition(self):
+        """The class labels for calls that give none."""
+        return self.label
 
-    def __call__(self, x_t, t, label=None):
+    def given(self, condition):
+        """The same denoiser for these class labels `[B]`."""
+        return dataclasses.replace(self, label=condition)
+
+    def __call__(self, x_t, t, condition=None, *, label=None):
         """The guided `Prediction` for x_t `[B, ...]` at level t, one number or one per example `[B]`."""
-        x_t, label = jnp.asarray(x_t), _needed(self.label if label is None else label)
+        x_t = jnp.asarray(x_t)
+        label = _needed(self.label, condition, label, self.told, len(x_t))
         prediction = self.denoiser(x_t, t, label if self.conditional else None)
         gradient = self.scale * self.log_prob_gradient(x_t, t, label)
         alpha, sigma = (expand(level, x_t) for level in (self.perturbation.alpha(t), self.perturbation.sigma(t)))
@@ -206,12 +233,13 @@ def _counted(sampler, perturbation, variance, interval):
     return sum(sizes)
 
 
-def _needed(label):
-    """`label`, as an array.
+def _needed(own, condition, label, told, batch_size):
+    """The condition of a call, checked: the call's own under either name, or else the denoiser's `own`.
 
     Raises:
-        UserError: it is None.
+        UserError: none of the three is given.
     """
-    if label is None:
+    found = next((value for value in (condition, label, own) if value is not None), None)
+    if found is None:
         raise UserError("guidance needs a class for each example: give the sampler label=…, or the denoiser .given(…)")
-    return jnp.asarray(label)
+    return jax.tree.map(jnp.asarray, told.check(found, batch_size))

@@ -36,7 +36,7 @@ class Levels:
 
     def exact(self, t):
         """(alpha, sigma, log-SNR) at known t, float64."""
-        return tuple(self.process.exact(t)[1:])
+        return tuple(self.process.exact(t)[1:4])
 
     def number(self, t):
         """The number of the level nearest to t."""

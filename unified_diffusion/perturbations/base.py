@@ -1,7 +1,7 @@
 """The forward process: how data are destroyed."""
 
 import abc
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,20 @@ class Level(NamedTuple):
         alpha: the signal scale.
         sigma: the noise scale, in data units.
         log_snr: lambda = log(alpha² / sigma²).
+        number: t counted in levels from 0, as DDPM's code counts; fractional between two levels.
+        step: the `Step` from the level below, where it was asked for.
     """
 
     t: Time
-    alpha: Array | np.ndarray
-    sigma: Array | np.ndarray
-    log_snr: Array | np.ndarray
+    alpha: Any
+    sigma: Any
+    log_snr: Any
+    number: Any = None
+    step: "Step | None" = None
+
+    def beside(self, x):
+        """The same level with every field shaped to multiply `x` of shape `[B, ...]`."""
+        return jax.tree.map(lambda value: expand(value, x), self)
 
     @property
     def noise_to_signal(self):

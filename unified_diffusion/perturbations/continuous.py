@@ -93,11 +93,11 @@ class Continuous(Perturbation):
     # The protocol.
 
     def at(self, t):
-        return Level(t, *self._read(lambda t: (*self.path(t), self.path_log_snr(t)), t))
+        return Level(t, *self._read(lambda t: (*self.path(t), self.path_log_snr(t), self.noise_label(t)), t))
 
     def exact(self, t):
         t = np.asarray(t, np.float64)
-        return Level(t, *_in_float64(lambda: (*self.path(t), self.path_log_snr(t))))
+        return Level(t, *_in_float64(lambda: (*self.path(t), self.path_log_snr(t), self.noise_label(t))))
 
     def log_alpha_change(self, s, t):
         return self._read(self.change, s, t)[0]

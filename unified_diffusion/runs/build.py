@@ -24,7 +24,7 @@ from unified_diffusion.runs.restore import newest
 from unified_diffusion.runs.sections import build, chosen
 from unified_diffusion.runs.settings import Evaluation, Inpainting, Interpolation, Sampling
 from unified_diffusion.samplers import Sampler
-from unified_diffusion.training import Model, Optimizer, Training, initialise
+from unified_diffusion.training import Model, Optimizer, Training, initialise, model_of
 from unified_diffusion.training.step import memory_and_reference
 
 
@@ -170,7 +170,8 @@ def create(config, facts, initialise=initialise):
         lambda rngs: build("model", config["model"], shape, **given, rngs=rngs),
         named_key(config["seed"], "parameters"),
         build("perturbation", config["perturbation"]),
-        **dataclasses.asdict(reading),
+        reading.parameterization,
+        conditional=reading.conditional,
     )
     experiment = Experiment(
         shape=shape,
@@ -289,11 +290,12 @@ def _check_guidance(sampling, reading, training, num_classes):
             raise UserError(f"config.sampling.label = {sampling.label}: the classes are 0 to {num_classes - 1}")
 
 
-def outline(build, key, perturbation, **reading):
+def outline(build, key, perturbation, prediction="eps", **reading):
     """(model, shapes): as `training.initialise`, with the parameters' shapes in place of the parameters."""
     del key
-    graph, shapes = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
-    return Model(graph, perturbation, **reading), shapes
+    network = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    graph, shapes = nnx.split(network)
+    return model_of(graph, network, perturbation, prediction, **reading), shapes
 
 
 def _rehearse(experiment, batch_size=2):

@@ -1,6 +1,8 @@
 """The sections of a config that are settings of a command, and those of the network's reading."""
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from unified_diffusion.data.splits import SPLITS
 from unified_diffusion.errors import UserError
 from unified_diffusion.evaluation import FEATURES
 from unified_diffusion.likelihood.flow import TRACES
+from unified_diffusion.parameterizations import parameterization
 from unified_diffusion.registry import choose, lookup
 from unified_diffusion.reverse import VARIANCES
 
@@ -18,7 +21,9 @@ class DenoiserSettings:
     """The way in which the network is read.
 
     Args:
-        prediction: the meaning of the network's output: "eps", "x0", "v", "score" or "mean".
+        prediction: the meaning of the network's output: "eps", "x0", "v", "score" or "mean", or "my_module:MyClass", a
+            `Parameterization` of one's own.
+        prediction_options: options of that parameterization beside the next two.
         scale_input: whether the network is shown x_t / sqrt(alpha² + sigma²), which for DDPM is x_t itself.
         variance: "fixed", or "learned": the network puts out the reverse step's variance, too, in as many channels.
         conditional: whether the network is given the class labels.
@@ -28,6 +33,17 @@ class DenoiserSettings:
     scale_input: bool = False
     variance: str = "fixed"
     conditional: bool = False
+    prediction_options: Mapping = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def parameterization(self):
+        """The `Parameterization` of these settings.
+
+        Raises:
+            UserError: an unknown prediction, variance or option.
+        """
+        options = {"scale_input": self.scale_input, "variance": self.variance}
+        return parameterization(self.prediction, **self.prediction_options, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from unified_diffusion.conditions import ClassLabels, Condition, Unconditional, condition_of
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.objectives import as_objective
+from unified_diffusion.parameterizations import Eps, Parameterization
 from unified_diffusion.perturbations import Perturbation
 
 _UNOPTIMISED = {"xla_backend_optimization_level": 0}
@@ -41,37 +43,59 @@ class Model:
 
     Args:
         graph: the network's `nnx.GraphDef`.
-        perturbation, prediction, scale_input, variance: as in `Denoiser`.
-        conditional: whether the network is given the class labels.
+        perturbation, parameterization: as in `Denoiser`.
+        condition: the kind of condition that the network is told, in training and after it.
     """
 
     graph: nnx.GraphDef
     perturbation: Perturbation
-    prediction: str = "eps"
-    scale_input: bool = False
-    variance: str = "fixed"
-    conditional: bool = False
+    parameterization: Parameterization = dataclasses.field(default_factory=Eps)
+    condition: Condition = dataclasses.field(default_factory=Unconditional)
 
-    def denoiser(self, params, dropout_key=None):
-        """Returns the denoiser with these parameters; with dropout if a key is given."""
+    def denoiser(self, params, dropout_key=None) -> Denoiser:
+        """The denoiser with these parameters; with dropout if a key is given."""
         network = nnx.merge(self.graph, params)
-        reading = (self.prediction, self.scale_input, self.variance)
-        return Denoiser(network, self.perturbation, *reading, dropout_key=dropout_key)
+        return Denoiser(network, self.perturbation, self.parameterization, dropout_key=dropout_key)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the network is told anything beside x_t and t."""
+        return self.condition.told
+
+    @property
+    def prediction(self) -> str:
+        """The name of the parameterization."""
+        return self.parameterization.name
+
+    @property
+    def variance(self) -> str:
+        """The variance of the reverse step: "fixed", or "learned" by the network."""
+        return self.parameterization.variance
 
 
-def initialise(build, key, perturbation, **reading):
+def initialise(build, key, perturbation, prediction="eps", *, conditional=False, **options):
     """Returns (model, parameters) of a new network.
 
     Args:
         build: a function from `nnx.Rngs` to an `nnx` network.
         key: of the initial parameters.
         perturbation: the process whose x_t and t the network is trained on.
-        reading: how the network's output is read, the fields of `Model`.
+        prediction: a `Parameterization` or the name of one.
+        conditional: whether the network is told its condition, as `conditions.condition_of(network)` finds it.
+        options: those of the parameterization, such as scale_input=True.
     """
-    graph, _ = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
-    # One program is several times faster than one for each parameter. It runs once, so it is not worth optimising.
+    outline = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    graph, _ = nnx.split(outline)
+    # One program that is run once: not worth optimising, and several times faster than one for each parameter.
     draw = jax.jit(lambda key: nnx.split(build(nnx.Rngs(key)))[1], compiler_options=_UNOPTIMISED)
-    return Model(graph, perturbation, **reading), draw(key)
+    return model_of(graph, outline, perturbation, prediction, conditional=conditional, **options), draw(key)
+
+
+def model_of(graph, network, perturbation, prediction="eps", *, conditional=False, **options) -> Model:
+    """The `Model` of a network, of which only the outline need be known; the arguments are those of `initialise`."""
+    reads = Denoiser(network, perturbation, prediction, **options).parameterization
+    told = condition_of(network) if conditional else Unconditional()
+    return Model(graph, perturbation, reads, ClassLabels(None) if conditional and not told.told else told)
 
 
 def objective_state(objective, perturbation):

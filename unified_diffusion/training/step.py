@@ -20,8 +20,7 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
         ema_decay: decay of the parameters' exponential moving average. In step n it is min(decay, (1 + n) / (10 + n)),
             so that the average of a short run forgets its start; 0 keeps the parameters themselves.
         dequantized: add uniform noise of one grey level to uint8 data, as NCSN does.
-        label_dropout: how often a label becomes `num_classes`, which the network reads as none. Ho & Salimans 2022,
-            algorithm 1.
+        label_dropout: how often the network is told nothing in place of the condition. Ho & Salimans 2022, algorithm 1.
 
     The returned metrics are scalars: the mean loss of the batch, the norm of the gradient before clipping, and the
     means of the metrics that `objective.logged` names.
@@ -32,16 +31,15 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
         step_key = jax.random.fold_in(key, state.step)
         data_key, loss_key, dropout_key = jax.random.split(step_key, 3)
         x0 = dequantize(batch["x0"], data_key) if dequantized else to_model(batch["x0"])
-        label = batch["label"] if model.conditional else None
+        condition = model.condition.of(batch)
         if label_dropout:
-            dropped = jax.random.bernoulli(fold_name(step_key, "label dropout"), label_dropout, label.shape)
-            label = jnp.where(dropped, model.denoiser(state.params).no_label, label)
+            condition = model.condition.drop(condition, fold_name(step_key, "label dropout"), label_dropout)
         remembers = state.objective is not None
 
         def mean_loss(params):
             denoiser = model.denoiser(params, dropout_key)
             given = memory_and_reference(objective, state.objective, model, state.ema)
-            loss, metrics = objective(denoiser, x0, loss_key, label, **given)
+            loss, metrics = objective(denoiser, x0, loss_key, condition, **given)
             logged = {name: jnp.mean(metrics[name]) for name in objective.logged}
             return jnp.mean(loss), (metrics if remembers else None, logged)
 

@@ -81,7 +81,7 @@ def test_the_denoiser_is_the_float64_one():
     x_t = process.perturb(
         mixture().sample(jax.random.key(0), len(t)), t, jax.random.normal(jax.random.key(1), (len(t), 2))
     )
-    levels = zip(process.levels.alphas[t], process.levels.sigmas[t], np.asarray(x_t, np.float64), strict=True)
+    levels = zip(process.table.alpha[t], process.table.sigma[t], np.asarray(x_t, np.float64), strict=True)
     exact = np.concatenate([TRUTH.x0(x[None], alpha, sigma) for alpha, sigma, x in levels])
     np.testing.assert_allclose(mixture().denoiser(process)(x_t, t).x0, exact, atol=3e-5)
 

@@ -89,7 +89,7 @@ def test_under_its_own_process_is_the_identity():
 
 
 def test_the_same_levels_under_another_name_give_the_native_labels_and_input():
-    matched = NCSN(sigmas=np.asarray(COSINE.levels.sigmas[1:] / COSINE.levels.alphas[1:]))
+    matched = NCSN(sigmas=np.asarray(COSINE.table.sigma[1:] / COSINE.table.alpha[1:]))
     network = Seen(COSINE, "eps")
     x_t, t = points(matched, per_level=1)
     pred = Denoiser(network, COSINE).under(matched)(x_t, t)
@@ -109,7 +109,7 @@ def test_a_network_with_an_index_embedding_gets_the_nearest_integer():
 
 
 def test_a_mean_prediction_at_matched_levels():
-    matched = NCSN(sigmas=np.asarray(LINEAR.levels.sigmas[1:] / LINEAR.levels.alphas[1:]))
+    matched = NCSN(sigmas=np.asarray(LINEAR.table.sigma[1:] / LINEAR.table.alpha[1:]))
     x_t, t = points(matched, per_level=1)
     exact = MIXTURE.denoiser(matched)(x_t, t)
 

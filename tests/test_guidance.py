@@ -85,7 +85,7 @@ CLASSIFIERS = {process: Denoiser(ExactClassifier(process), process) for process 
 
 def exact_scores(process, t):
     """(∇ log p(x_t | label), ∇ log p(x_t)) at X, float64, from the levels of the process."""
-    alpha, sigma = (np.asarray(level, np.float64) for level in process.levels.exact(t)[:2])
+    alpha, sigma = (np.asarray(level, np.float64) for level in process.exact(t)[1:3])
     x = X.astype(np.float64)
 
     def score(part):
@@ -98,7 +98,7 @@ def exact_scores(process, t):
 
 def consistent(prediction, process, t):
     """x0, eps and score of a prediction are the same thing."""
-    alpha, sigma = (np.asarray(level, np.float64) for level in process.levels.exact(t)[:2])
+    alpha, sigma = (np.asarray(level, np.float64) for level in process.exact(t)[1:3])
     np.testing.assert_allclose(alpha * prediction.x0 + sigma * prediction.eps, X, atol=3e-5)
     np.testing.assert_allclose(prediction.score, -prediction.eps / sigma, rtol=1e-4, atol=1e-4)
 

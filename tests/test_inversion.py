@@ -20,10 +20,10 @@ def exact_steps(process, x, path, read):
     """DDIM along the times of `path`, eps and x0 of the Gaussian from their definitions, in float64."""
     x = np.asarray(x, np.float64)
     for stop, at in zip(path, read, strict=True):
-        alpha, sigma, _ = (float(v) for v in process.levels.exact(at))
+        alpha, sigma, _ = (float(v) for v in process.exact(at)[1:4])
         x0 = MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (x - alpha * MEAN)
         eps = (x - alpha * x0) / sigma
-        alpha, sigma = (1.0, 0.0) if stop == 0 else (float(v) for v in process.levels.exact(stop)[:2])
+        alpha, sigma = (1.0, 0.0) if stop == 0 else (float(v) for v in process.exact(stop)[1:3])
         x = alpha * x0 + sigma * eps
     return x
 

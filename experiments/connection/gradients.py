@@ -44,7 +44,7 @@ def section(workdir, quick):
     everywhere = np.arange(1, process.num_steps + 1)
     loss = interpolate(everywhere, times, losses.mean(axis=1))
     moment = interpolate(everywhere, times, squares.mean(axis=1))
-    log_snr = process.levels.log_snrs[1:]
+    log_snr = process.exact(process.times).log_snr
     weights = {name: np.asarray(weight(name, process, everywhere), np.float64) for name in WEIGHTINGS}
     report = {
         name: {

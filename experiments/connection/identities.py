@@ -18,7 +18,7 @@ from unified_diffusion.visualization import Curve, plot_panels
 TITLE = "The identities, measured"
 CHAIN = DDPM()
 # The same log-SNR at every level: sigma / alpha.
-MATCHED = NCSN(sigmas=CHAIN.levels.sigmas[1:] / CHAIN.levels.alphas[1:])
+MATCHED = NCSN(sigmas=CHAIN.exact(CHAIN.times).noise_to_signal)
 LADDER = NCSN(232, sigma_min=0.02, sigma_max=100.0)
 LENGTHS = (100, 200, 500, 1000, 2000, 5000, 10_000)
 KINDS = ("x0", "v", "score", "mean")

@@ -54,7 +54,7 @@ def section(workdir, quick):
             share = weight_of_first(points, means)
             results.setdefault(name, {"evaluations": evaluations})[who] = share
             clouds[f"{name}, {who} score: {share:.2f}"] = points
-    levels = [int(np.argmin(np.abs(process.levels.log_snrs[1:] + 2 * np.log(ratio)))) + 1 for ratio in SHOWN]
+    levels = [int(np.argmin(np.abs(process.exact(process.times).log_snr + 2 * np.log(ratio)))) + 1 for ratio in SHOWN]
     divergence = fisher_divergence(learned, mixture, levels, num_samples=1000 if quick else 10_000, batch_size=1000)
     error = np.sqrt(weights[0] * weights[1] / count)
     values = {

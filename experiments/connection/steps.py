@@ -90,8 +90,8 @@ def coefficients(process, step_size):
 
     t = np.arange(1, process.num_steps + 1)
     found = {name: np.asarray(value, np.float64) for name, value in measure(jnp.asarray(t)).items()}
-    sigma = process.levels.sigmas[1:] / process.levels.alphas[1:]
-    return {"t": t, "log_snr": process.levels.log_snrs[1:], "sigma": sigma, **found}
+    level = process.exact(process.times)
+    return {"t": t, "log_snr": level.log_snr, "sigma": level.noise_to_signal, **found}
 
 
 def constant(process, score):

@@ -18,7 +18,7 @@ def section(workdir, quick):
     curves, rows, numbers = {}, [], {}
     for name, process in PROCESSES.items():
         t = np.arange(1, process.num_steps + 1)
-        log_snr = process.levels.log_snrs[1:]
+        log_snr = process.exact(process.times).log_snr
         density = 1 / (process.num_steps * -np.asarray(process.log_snr_slope(t), np.float64))
         of_process = numbers[name] = {"log_snr": log_snr.tolist(), "weight": {}, "effective_weight": {}}
         for weighting in WEIGHTINGS:

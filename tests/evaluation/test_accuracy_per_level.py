@@ -23,7 +23,7 @@ def test_it_counts_what_is_right():
     times = process.times[[0, 20, 49]]
     right, loss = accuracy_per_level(classifier, data, times, batch_size=150)
     assert right.shape == loss.shape == (400, 3)
-    alpha, sigma = (np.asarray(level, np.float64) for level in process.levels.exact(times)[:2])
+    alpha, sigma = (np.asarray(level, np.float64) for level in process.exact(times)[1:3])
     expected = [0.5 + math.erf(ratio / math.sqrt(2)) / 2 for ratio in 0.5 * alpha / sigma]
     np.testing.assert_allclose(right.mean(axis=0), expected, atol=4 * np.sqrt(0.25 / 400))
     np.testing.assert_array_equal(right[:, 0], 1)

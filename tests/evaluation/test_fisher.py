@@ -17,7 +17,7 @@ def gaussian(mean, std):
 
 
 def levels(process):
-    return process.levels.alphas[TIMES], process.levels.sigmas[TIMES]
+    return process.table.alpha[TIMES], process.table.sigma[TIMES]
 
 
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)

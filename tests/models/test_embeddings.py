@@ -46,7 +46,7 @@ def test_continuous_labels_count_levels_as_a_chains_do(process):
         return x
 
     t = process.draw_times(jax.random.key(0), 64)
-    t = jnp.concatenate([t, jnp.array([process.levels.t_min, 1.0])])
+    t = jnp.concatenate([t, jnp.array([process.t_min, 1.0])])
     Denoiser(network, process)(jnp.zeros((66, 2)), t)
     label = np.asarray(seen[0], np.float64)
     assert seen[0].dtype == jnp.float32

@@ -21,7 +21,7 @@ def logits(x, noise_label, label=None, *, rngs=None):
 def test_it_is_the_cross_entropy_of_noisy_data():
     t, noise = np.array([1, 5, 10, 15, 20], np.int32), np.random.default_rng(1).normal(size=X0.shape).astype(np.float32)
     loss, metrics = Classification().at(Denoiser(logits, PROCESS), X0, t, noise, jnp.asarray(LABEL))
-    alpha, sigma = (np.asarray(level, np.float64)[:, None] for level in PROCESS.levels.exact(t)[:2])
+    alpha, sigma = (np.asarray(level, np.float64)[:, None] for level in PROCESS.exact(t)[1:3])
     z = (alpha * X0 + sigma * noise) * t[:, None]  # the label of DDPM's level t is t - 1
     log_probs = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(loss, -log_probs[np.arange(5), LABEL], rtol=1e-4, atol=1e-5)

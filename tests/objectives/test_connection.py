@@ -11,7 +11,7 @@ from unified_diffusion.perturbations import DDPM, NCSN
 
 DDPM_CHAIN = DDPM(50, beta_start=1e-3, beta_end=0.2)
 # The same log-SNR at every level: sigma / alpha.
-NCSN_LADDER = NCSN(sigmas=DDPM_CHAIN.levels.sigmas[1:] / DDPM_CHAIN.levels.alphas[1:])
+NCSN_LADDER = NCSN(sigmas=DDPM_CHAIN.table.sigma[1:] / DDPM_CHAIN.table.alpha[1:])
 X0 = jax.random.uniform(jax.random.key(0), (50, 3), minval=-1, maxval=1)
 NOISE = jax.random.normal(jax.random.key(1), X0.shape)
 T = np.arange(1, 51)
@@ -68,7 +68,7 @@ NCSN_LOSSES = [score_matching_loss, ncsn_objective_loss, scaled_input_loss]
 
 @pytest.mark.parametrize("ncsn_loss", NCSN_LOSSES)
 def test_the_losses_are_equal_at_every_level(ncsn_loss):
-    assert NCSN_LADDER.levels.alphas.min() == 1
+    assert NCSN_LADDER.table.alpha.min() == 1
     np.testing.assert_allclose(ncsn_loss(parameters()), simple_loss(parameters()), rtol=2e-5)
 
 
@@ -86,6 +86,6 @@ def test_the_bounds_weight_is_the_same_on_both():
     ddpm = objective.at(Denoiser(network(parameters()), DDPM_CHAIN), X0[1:], t, NOISE[1:])[0]
     ncsn = objective.at(Denoiser(network(parameters()), DDPM_CHAIN).under(NCSN_LADDER), X0[1:], t, NOISE[1:])[0]
     np.testing.assert_allclose(ncsn, ddpm, rtol=3e-5)
-    log_snr = DDPM_CHAIN.levels.log_snrs
+    log_snr = DDPM_CHAIN.table.log_snr
     error = Denoising(reduction="sum").at(Denoiser(network(parameters()), DDPM_CHAIN), X0[1:], t, NOISE[1:])[0]
     np.testing.assert_allclose(ddpm, np.expm1(log_snr[1:-1] - log_snr[2:]) / 2 * error, rtol=1e-5)

@@ -60,7 +60,7 @@ def test_time_samplers_have_the_ladders_probabilities(name):
     assert t.dtype == jnp.float32
     assert t.shape == weights.shape == (4000,)
     np.testing.assert_allclose(weights, 1, rtol=1e-6)  # before any loss is known
-    assert np.float32(LIMIT.levels.t_min) <= t.min()
+    assert np.float32(LIMIT.t_min) <= t.min()
     assert float(t.max()) <= 1
     share = np.bincount(np.asarray(LIMIT.level_number(t)), minlength=13)[1:] / 4000
     p = np.asarray(sampler.probabilities(LIMIT), np.float64)

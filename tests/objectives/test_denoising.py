@@ -21,7 +21,7 @@ def network(x, noise_label, label=None, *, rngs=None):
 
 def exact_error(process, norm=np.square, reduction=np.mean):
     """The unweighted loss at levels T with the noise NOISE."""
-    alpha, sigma = (level[T][:, None, None, None] for level in (process.levels.alphas, process.levels.sigmas))
+    alpha, sigma = (level[T][:, None, None, None] for level in (process.table.alpha, process.table.sigma))
     noise = np.asarray(NOISE, np.float64)
     eps = np.sin(alpha * np.asarray(X0, np.float64) + sigma * noise) + 0.1 * (T - 1)[:, None, None, None]
     return reduction(norm(eps - noise), axis=(1, 2, 3))
@@ -59,7 +59,7 @@ def test_dsm_is_the_squared_error_of_the_score(process):
     denoiser = Denoiser(network, process)
     loss, _ = Denoising(weighting="dsm", reduction="sum").at(denoiser, X0, T, NOISE)
     x_t = process.perturb(X0, T, NOISE)
-    alpha, sigma = (level[T][:, None, None, None] for level in (process.levels.alphas, process.levels.sigmas))
+    alpha, sigma = (level[T][:, None, None, None] for level in (process.table.alpha, process.table.sigma))
     target = -(np.asarray(x_t, np.float64) - alpha * np.asarray(X0, np.float64)) / sigma**2
     exact = np.sum((np.asarray(denoiser(x_t, T).score, np.float64) - target) ** 2, axis=(1, 2, 3))
     np.testing.assert_allclose(loss, exact, rtol=1e-4)  # x_t - alpha x_0 is float32's at sigma = 0.02
@@ -79,7 +79,7 @@ def test_the_loss_is_that_of_the_levels_and_the_noise_drawn():
     np.testing.assert_array_equal(noise_label, metrics["t"] - 1)
     np.testing.assert_array_equal(seen_label, label)
     t = np.asarray(metrics["t"])
-    alpha, sigma = (level[t][:, None, None, None] for level in (process.levels.alphas, process.levels.sigmas))
+    alpha, sigma = (level[t][:, None, None, None] for level in (process.table.alpha, process.table.sigma))
     noise = (np.asarray(x_t, np.float64) - alpha * np.asarray(X0, np.float64)) / sigma
     np.testing.assert_allclose(loss, np.mean(noise**2, axis=(1, 2, 3)), rtol=3e-5)
 

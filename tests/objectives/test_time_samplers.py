@@ -119,7 +119,7 @@ def test_low_discrepancy_means_vary_less():
 @pytest.mark.parametrize("process", [NCSN(), NCSN(232, 0.02, 100.0), DDPM(), DDPM(schedule="cosine"), DDPM(1)])
 def test_lognormal_is_the_nearest_level_to_a_normal_ln_sigma(process):
     """Draws of ln sigma, each sent to its nearest level one by one, in float64; and the tails to the ends."""
-    sigma = process.levels.sigmas[1:] / process.levels.alphas[1:]
+    sigma = process.table.sigma[1:] / process.table.alpha[1:]
     p = time_sampler("lognormal").probabilities(process)
     grid = norm.ppf((np.arange(100_000) + 0.5) / 100_000, -1.2, 1.2)
     nearest = np.searchsorted((np.log(sigma)[1:] + np.log(sigma)[:-1]) / 2, grid)
@@ -133,7 +133,7 @@ def test_lognormal_is_the_nearest_level_to_a_normal_ln_sigma(process):
 def test_lognormal_keeps_edms_mean_and_spread_on_a_wide_ladder():
     process = NCSN(1000, 0.0005, 100.0)
     t, _ = draw("lognormal", process, 100_000)
-    log_sigma = np.log(process.levels.sigmas[t])
+    log_sigma = np.log(process.table.sigma[t])
     assert abs(log_sigma.mean() + 1.2) < 4 * 1.2 / np.sqrt(len(t))
     assert abs(log_sigma.std() / 1.2 - 1) < 4 / np.sqrt(2 * len(t))
 

@@ -24,7 +24,7 @@ def network(x, noise_label, label=None, *, rngs=None):
 def test_min_snr_is_of_the_x0_error_whatever_the_network_predicts(process, prediction):
     """min(SNR, gamma) ‖x0_hat - x0‖², or min(SNR, gamma) / (SNR + 1) ‖v_hat - v‖². Hang et al. 2023, section 3.4."""
     t = np.arange(1, 11)
-    alpha, sigma = (level[t][:, None] for level in (process.levels.alphas, process.levels.sigmas))
+    alpha, sigma = (level[t][:, None] for level in (process.table.alpha, process.table.sigma))
     x0, noise = np.asarray(X0, np.float64), np.asarray(NOISE, np.float64)
     x_t = alpha * x0 + sigma * noise
     output = np.sin(x_t) + 0.05 * (t - 1)[:, None]
@@ -59,7 +59,7 @@ def test_normalized_weights_have_mean_one_and_their_own_shape(process, name):
 def test_the_loss_is_weighed_by_the_normalized_weight():
     t, denoiser = np.arange(1, 11), Denoiser(network, NCSN())
     loss, metrics = Denoising(weighting="dsm", normalize=True).at(denoiser, X0, t, NOISE)
-    dsm = 1 / NCSN().levels.sigmas[1:] ** 2
+    dsm = 1 / NCSN().table.sigma[1:] ** 2
     np.testing.assert_allclose(loss, dsm / dsm.mean() * metrics["error"], rtol=1e-5)
 
 
@@ -87,7 +87,7 @@ def test_effective_weight_integrates_to_the_mean_weight(sampler):
     p = {"table": np.arange(1, 11) / 55}.get(sampler, np.full(10, 0.1))
     if sampler == "lognormal":
         p = objective._time_sampler.probabilities(process)
-    slope = -np.gradient(-2 * np.log(process.levels.sigmas[1:]))
+    slope = -np.gradient(-2 * np.log(process.table.sigma[1:]))
     np.testing.assert_allclose(effective, weight("min_snr", process, t) * p / slope, rtol=1e-5)
     # and it is the mean of the weighted, re-weighted error that is drawn
     drawn, importance = objective.draw(process, jax.random.key(0), 100_000, state)

@@ -119,8 +119,8 @@ def times(process, count=200, seed=0):
     """5 / 2 * count rising float32 times from t_min to 1, denser at both ends, as the float64 numbers that they are."""
     rng = np.random.default_rng(seed)
     inner = [rng.uniform(size=count), 10 ** rng.uniform(-3, -1, count), 1 - 10 ** rng.uniform(-6, -1, count)]
-    found = np.float32(process.levels.t_min) + np.concatenate(inner) * np.float32(1 - process.levels.t_min)
-    rising = np.unique(np.clip(found, process.levels.t_min, 1).astype(np.float32))
+    found = np.float32(process.t_min) + np.concatenate(inner) * np.float32(1 - process.t_min)
+    rising = np.unique(np.clip(found, process.t_min, 1).astype(np.float32))
     return some(rising, 5 * count // 2).astype(np.float64)
 
 
@@ -140,7 +140,7 @@ def test_the_marginals_are_the_papers(name):
         np.testing.assert_allclose(process.alpha(t), exact.alpha(known), rtol=rtol)
         np.testing.assert_allclose(np.square(process.sigma(t)), exact.variance(known), rtol=rtol)
         np.testing.assert_allclose(process.log_snr(t), log_snr, rtol=3e-7, atol=1e-6)
-    alpha, sigma, found = process.levels.exact(known)
+    _, alpha, sigma, found, *_ = process.exact(known)
     np.testing.assert_allclose(alpha, exact.alpha(known), rtol=1e-9)
     np.testing.assert_allclose(sigma**2, exact.variance(known), rtol=1e-9)
     np.testing.assert_allclose(found, log_snr, rtol=1e-9, atol=1e-9)
@@ -181,7 +181,7 @@ def test_clean_data_at_zero(name):
     x0, x_t = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 2)), jnp.float32)
     for zero in (0.0, jnp.float32(0), 0, np.float64(0)):
         assert (process.alpha(zero), process.sigma(zero), process.log_snr(zero)) == (1, 0, np.inf)
-        for t in (process.levels.t_min, jnp.float32(0.5)):
+        for t in (process.t_min, jnp.float32(0.5)):
             mean, variance = process.posterior(x0, x_t, zero, t)
             np.testing.assert_array_equal(mean, x0)
             assert variance == 0
@@ -194,8 +194,8 @@ def neighbours(process, seed=0):
     """(s, t), float32 times a billionth to a whole of the interval apart."""
     t = times(process, seed=seed)
     rng = np.random.default_rng(seed)
-    s = np.float32(t - (t - process.levels.t_min) * 10 ** rng.uniform(-4, 0, len(t))).astype(np.float64)
-    kept = some(np.flatnonzero((s >= process.levels.t_min) & (s < t)), 400)
+    s = np.float32(t - (t - process.t_min) * 10 ** rng.uniform(-4, 0, len(t))).astype(np.float64)
+    kept = some(np.flatnonzero((s >= process.t_min) & (s < t)), 400)
     return s[kept], t[kept]
 
 
@@ -238,7 +238,7 @@ unit = st.floats(0, 1, width=32)
 @given(steps=st.tuples(unit, unit, unit))
 def test_any_two_transitions_compose(name, steps):
     process, _ = PROCESSES[name]
-    r, s, t = sorted(np.float32(process.levels.t_min + (1 - process.levels.t_min) * step) for step in steps)
+    r, s, t = sorted(np.float32(process.t_min + (1 - process.t_min) * step) for step in steps)
     (first, added), (then, more), (both, total) = (process.transition(*pair) for pair in ((r, s), (s, t), (r, t)))
     np.testing.assert_allclose(first * then, both, rtol=1e-6)
     np.testing.assert_allclose(then**2 * added + more, total, rtol=3e-6, atol=1e-12)
@@ -251,15 +251,15 @@ def test_any_two_transitions_compose(name, steps):
 def test_the_log_snr_falls_and_its_time_is_found_again(name):
     process, _ = PROCESSES[name]
     known = times(process)
-    _, _, log_snr = process.levels.exact(known)
+    log_snr = process.exact(known).log_snr
     assert np.all(np.diff(log_snr) < 0)
-    np.testing.assert_allclose(process.levels.time_of(log_snr), known, rtol=1e-9, atol=1e-12)
-    found = process.levels.time_of(process.log_snr(jnp.asarray(known, jnp.float32)))
+    np.testing.assert_allclose(process.time_of(log_snr), known, rtol=1e-9, atol=1e-12)
+    found = process.time_of(process.log_snr(jnp.asarray(known, jnp.float32)))
     # A log-SNR rounded in float32 moves its time by the rounding over the slope.
     slope = np.abs(np.asarray(process.log_snr_slope(known), np.float64))
     assert np.all(np.abs(found - known) <= 4e-7 * np.maximum(1, np.abs(log_snr)) / slope + 4e-7)
     for outside in (np.array([1e3, -1e3]), jnp.array([80.0, -80.0])):
-        np.testing.assert_allclose(process.levels.time_of(outside), [process.levels.t_min, 1], rtol=1e-6)
+        np.testing.assert_allclose(process.time_of(outside), [process.t_min, 1], rtol=1e-6)
 
 
 @names
@@ -278,17 +278,17 @@ def test_scales_at_a_log_snr_are_its_alpha_and_sigma(name):
 def test_as_many_even_levels_stand_for_the_process(name):
     process, _ = PROCESSES[name]
     t, number = process.times, np.arange(process.num_steps) + 1
-    np.testing.assert_allclose(t, process.levels.t_min + process.level_width * (number - 1))
-    assert (t[0], t[-1]) == (process.levels.t_min, 1)
+    np.testing.assert_allclose(t, process.t_min + process.level_width * (number - 1))
+    assert (t[0], t[-1]) == (process.t_min, 1)
     for levels in either_way(t):
         np.testing.assert_array_equal(process.level_number(levels), number)
         np.testing.assert_allclose(process.below(levels), np.append(0, t[:-1]), rtol=1e-5, atol=1e-7)
         assert np.all((np.asarray(process.below(levels)) == 0) == (number == 1))
         np.testing.assert_allclose(process.noise_label(levels), number - 1, atol=1e-3)
-    middle = process.levels.t_min + process.level_width / 2
+    middle = process.t_min + process.level_width / 2
     assert process.below(middle) == 0
     label = jnp.linspace(0, process.num_steps - 1, 7)
-    t = process.levels.t_min + process.level_width * np.asarray(label, np.float64)
+    t = process.t_min + process.level_width * np.asarray(label, np.float64)
     np.testing.assert_allclose(process.label_log_snr(label), process.log_snr(t), rtol=1e-4, atol=1e-4)
 
 
@@ -296,9 +296,9 @@ def test_as_many_even_levels_stand_for_the_process(name):
 def test_times_are_drawn_evenly(name):
     process, _ = PROCESSES[name]
     t = np.sort(process.draw_times(jax.random.key(0), 20_000))
-    assert t[0] >= np.float32(process.levels.t_min)
+    assert t[0] >= np.float32(process.t_min)
     assert t[-1] <= 1
-    even = process.levels.t_min + (1 - process.levels.t_min) * (np.arange(len(t)) + 0.5) / len(t)
+    even = process.t_min + (1 - process.t_min) * (np.arange(len(t)) + 0.5) / len(t)
     assert np.abs(t - even).max() < 1.95 / np.sqrt(len(t))  # Kolmogorov and Smirnov's limit at 1 in 1,000
 
 
@@ -379,7 +379,7 @@ def test_the_linear_chains_limit_is_reached_by_finer_chains():
         limit = chain.continuous
         assert limit == VP(1000 * finer, 0.1, 20.0, t_min=1 / (1000 * finer))
         t = np.arange(1, 1001) * finer
-        errors.append(chain.levels.log_snrs[t] - limit.levels.exact(t / chain.num_steps)[2])
+        errors.append(chain.table.log_snr[t] - limit.exact(t / chain.num_steps).log_snr)
         np.testing.assert_allclose(limit.noise_label(t / chain.num_steps), t - 1, atol=1e-9)
     assert (
         np.abs(errors[0]).max() < 0.1
@@ -391,10 +391,10 @@ def test_the_cosine_chains_limit_has_its_levels_but_for_the_clipped_ones():
     chain = DDPM(schedule="cosine")
     limit = chain.continuous
     assert isinstance(limit, Cosine)
-    t = limit.levels.time_of(chain.levels.log_snrs[1:999])
+    t = limit.time_of(chain.table.log_snr[1:999])
     # The limit ends a hair before π/2, so its angle rises less by a third of a level in all.
     assert np.abs(t * 1000 - np.arange(1, 999)).max() < 0.5
-    np.testing.assert_allclose(limit.levels.exact(t)[2], chain.levels.log_snrs[1:999], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(limit.exact(t).log_snr, chain.table.log_snr[1:999], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("chain", [NCSN(), NCSN(232, 0.02, 100.0)])

@@ -92,7 +92,7 @@ def test_noise_labels_count_from_zero_and_stand_for_the_levels_log_snr(name):
     label = process.noise_label(t)
     np.testing.assert_array_equal(label, np.arange(process.num_steps))
     np.testing.assert_array_equal(process.label_log_snr(label), process.log_snr(t))
-    np.testing.assert_allclose(process.levels.time_of(process.log_snr(t)), t, rtol=1e-6)
+    np.testing.assert_allclose(process.time_of(process.log_snr(t)), t, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -103,9 +103,9 @@ def test_times_between_levels_interpolate_the_log_snr(name):
     between = jnp.asarray(0.75 * low + 0.25 * high, jnp.float32)
     # A rounded log-SNR moves t by rounding / slope, a rounded t by a rounding of itself.
     atol = np.max(np.abs(between) * 2**-23 / (low - high)) + process.num_steps * 2**-23
-    np.testing.assert_allclose(process.levels.time_of(between), np.asarray(t) + 0.25, atol=atol, rtol=0)
+    np.testing.assert_allclose(process.time_of(between), np.asarray(t) + 0.25, atol=atol, rtol=0)
     np.testing.assert_allclose(process.label_log_snr(t - 1 + 0.25), between, rtol=1e-5, atol=1e-5)
-    outside = process.levels.time_of(jnp.array([1e3, -1e3]))
+    outside = process.time_of(jnp.array([1e3, -1e3]))
     np.testing.assert_array_equal(outside, [1, process.num_steps])
 
 

@@ -99,7 +99,7 @@ def test_a_known_t_outside_the_ladder_is_refused(process, t):
 @pytest.mark.parametrize("t", [1.0, np.array([0.5]), jnp.array([1.0])])
 def test_a_float_t_is_refused(t):
     with pytest.raises(TypeError, match="integer t"):
-        DDPM(10).levels.sigma(t)
+        DDPM(10).sigma(t)
     with pytest.raises(TypeError, match="integer t"):
         DDPM(10).sigma(t)
 

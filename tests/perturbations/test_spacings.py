@@ -33,7 +33,7 @@ def test_continuous_times_fall_to_zero_by_way_of_no_level_below_the_first(spacin
     assert times.dtype == np.float64
     assert (times[0], times[-1]) == (1, 0)
     assert np.all(np.diff(times) < 0)
-    assert steps == 1 or times[-2] >= process.levels.t_min
+    assert steps == 1 or times[-2] >= process.t_min
     assert np.all(np.diff(times.astype(np.float32)) < 0)  # as a sampler's steps are given them
 
 
@@ -59,16 +59,16 @@ def test_quadratic_is_even_in_the_root_of_t(process):
 @pytest.mark.parametrize("process", [*CONTINUOUS, DDPM(), NCSN(232, 0.02, 100.0)])
 def test_log_snr_and_karras_are_even_in_theirs(process):
     steps, chain = 12, isinstance(process, (DDPM, NCSN))
-    _, _, ends = process.levels.exact(process.times[[-1, 0]])
+    ends = process.exact(process.times[[-1, 0]]).log_snr
     log_snr = ends[0] + (ends[1] - ends[0]) * np.arange(steps) / (steps - 1)
     # Karras et al. 2022, eq. 5, of their sigma, which is sigma / alpha here.
     low, high = np.exp(-ends[1] / 2), np.exp(-ends[0] / 2)
     edm = (high ** (1 / 7) + np.arange(steps) / (steps - 1) * (low ** (1 / 7) - high ** (1 / 7))) ** 7
     for spacing, expected in (("log_snr", log_snr), ("karras", -2 * np.log(edm))):
         times = process.timesteps(steps, spacing)[:-1]
-        found = process.levels.exact(times)[2]
+        found = process.exact(times).log_snr
         if chain:  # the nearest levels
-            assert np.all(np.abs(times - process.levels.time_of(expected)) <= 0.5 + 1e-9)
+            assert np.all(np.abs(times - process.time_of(expected)) <= 0.5 + 1e-9)
         else:
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-8)
 

@@ -30,7 +30,7 @@ def prior(process):
 def limit(process):
     """x0_hat at the first level, where dx/dsigma = (x - x0_hat) / sigma, in x / alpha and sigma / alpha, ends."""
     mixture = Mixture(*PARTS)
-    alpha, sigma, _ = process.levels.exact(process.times[[-1, 0]])
+    _, alpha, sigma, *_ = process.exact(process.times[[-1, 0]])
     last, first = sigma / alpha
 
     def slope(log_sigma, x):
@@ -116,7 +116,7 @@ def test_deterministic_samplers_have_one_limit(process):
 def test_a_gaussian_flows_in_closed_form(process, sampler, settings, bound):
     """(x / alpha - mean) shrinks as sqrt(std² + (sigma / alpha)²), and x0_hat once more."""
     _, mean, std = GAUSSIAN
-    alpha, sigma, _ = process.levels.exact(process.times[[-1, 0]])
+    _, alpha, sigma, *_ = process.exact(process.times[[-1, 0]])
     last, first = std[0] ** 2 + (sigma / alpha) ** 2
     expected = mean + std**2 / np.sqrt(first * last) * (prior(process) / alpha[0] - mean)
     (distance,) = distances(sampler, process, expected, [100], GAUSSIAN, **settings)

@@ -18,8 +18,8 @@ PROCESSES = [VP(), SubVP(), VE(), Cosine(), DDPM(100, "cosine"), NCSN(20)]
 def led_to(x_T, process):
     """x / alpha at the first level, of data N(MEAN, STD²): the distance from the mean scales as its deviation does."""
     process = process.continuous
-    first, last = (float(np.exp(-process.levels.exact(t)[2] / 2)) for t in process.times[[0, -1]])
-    alpha = float(process.levels.exact(process.times[-1])[0])
+    first, last = (float(np.exp(-process.exact(t).log_snr / 2)) for t in process.times[[0, -1]])
+    alpha = float(process.exact(process.times[-1]).alpha)
     return MEAN + (np.asarray(x_T, np.float64) / alpha - MEAN) * np.hypot(STD, first) / np.hypot(STD, last)
 
 

@@ -41,7 +41,7 @@ def drawn(sampler, process, mixture=MIXTURE, batch=BATCH, dim=2):
 
 
 def levels_of(times, process):
-    return list(zip(*process.levels.exact(times)[:2], strict=True))
+    return list(zip(*process.exact(times)[1:3], strict=True))
 
 
 def exactly(sampler, process, x, z, mixture=EXACT):

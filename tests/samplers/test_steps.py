@@ -90,7 +90,7 @@ def test_one_langevin_step_has_the_whole_score_and_the_root_of_two(process):
     sampler = AnnealedLangevin(steps_per_level=2, step_size=0.3)
     z = np.asarray(noise_like(keys(8), jnp.zeros((8, 1))), np.float64)
     denoiser = Denoiser(lambda x, *_, **__: 2 * x + 1, process, "score")
-    alphas, sigmas = process.levels.alphas, process.levels.sigmas
+    alphas, sigmas = process.table.alpha, process.table.sigma
     rows = [LangevinRow(*row) for row in zip(*sampler.schedule(process), strict=True)]
     for number in (0, 1, 5, len(rows) - 2):
         s, t, size, noise = rows[number]

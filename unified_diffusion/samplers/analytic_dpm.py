@@ -74,13 +74,13 @@ class AnalyticDPM(Sampler):
                 f"AnalyticDPM has {len(self.moments)} moments for {len(t)} steps: "
                 "fit them again with sampler.fitted(denoiser, x0, key), or set moments=none"
             )
-        (alpha_s, sigma_s, log_snr_s), (alpha, sigma, log_snr) = (perturbation.levels.exact(time) for time in (s, t))
-        share = -np.expm1(log_snr - log_snr_s)
+        at_s, at_t = perturbation.exact(s), perturbation.exact(t)
+        share = -np.expm1(at_t.log_snr - at_s.log_snr)
         unexplained = 1 - np.clip(np.ones(len(t)) if self.moments is None else self.moments, 0, 1)
-        x0_variance = (sigma / alpha) ** 2 * unexplained
+        x0_variance = at_t.noise_to_signal**2 * unexplained
         if self.clip_x0:
             x0_variance = np.minimum(x0_variance, 1)
-        scale = np.sqrt(share * sigma_s**2 + (alpha_s * share) ** 2 * x0_variance)
+        scale = np.sqrt(share * at_s.sigma**2 + (at_s.alpha * share) ** 2 * x0_variance)
         scale[-1] = 0
         if self.last_noise is not None:
             scale[-2:] = np.minimum(scale[-2:], self.last_noise * GREY_LEVEL)

@@ -13,7 +13,7 @@ def check_churn(churn, churn_min, churn_max, churn_noise):
         raise UserError(f"churn_max = {churn_max} is below churn_min = {churn_min}: there would be no churn at all")
 
 
-def churned(levels, times, churn, churn_min, churn_max):
+def churned(process, times, churn, churn_min, churn_max):
     """(t_hat, scale, noise), each `[steps]`: the forward process from t up to t_hat is x_hat = scale x_t + noise z.
 
     At t_hat, sigma / alpha is (1 + gamma) times its value at t, but never more than at the last level. gamma =
@@ -21,15 +21,15 @@ def churned(levels, times, churn, churn_min, churn_max):
     2022, algorithm 2, lines 2, 5 and 6).
 
     Args:
-        levels: the perturbation's levels.
+        process: the perturbation, in continuous time.
         times: the t of the steps.
         churn, churn_min, churn_max: S_churn, S_tmin and S_tmax of the paper; churn_max None is no limit.
     """
-    alpha, _, log_snr = levels.exact(times)
-    sigma = np.exp(-log_snr / 2)
+    level = process.exact(times)
+    sigma = level.noise_to_signal
     inside = (sigma >= churn_min) & (sigma <= (np.inf if churn_max is None else churn_max))
     gamma = np.where(inside, min(churn / len(times), np.sqrt(2) - 1), 0)
-    raised = np.maximum(log_snr - 2 * np.log1p(gamma), levels.exact(levels.times[-1])[2])
-    t_hat = np.where(gamma > 0, np.maximum(levels.time_of(raised), times), times)
-    alpha_hat, sigma_hat, _ = levels.exact(t_hat)
-    return t_hat, alpha_hat / alpha, sigma_hat * np.sqrt(-np.expm1(levels.change(times, t_hat)))
+    raised = np.maximum(level.log_snr - 2 * np.log1p(gamma), process.exact(process.times[-1]).log_snr)
+    t_hat = np.where(gamma > 0, np.maximum(process.time_of(raised), times), times)
+    hat = process.exact(t_hat)
+    return t_hat, hat.alpha / level.alpha, hat.sigma * np.sqrt(-np.expm1(hat.log_snr - level.log_snr))

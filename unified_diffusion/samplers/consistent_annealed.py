@@ -52,7 +52,7 @@ class ConsistentAnnealed(Sampler):
     def schedule(self, perturbation):
         """The rows; eta = 1 and beta = 0 in the last step."""
         times = perturbation.timesteps(self.num_evaluations(perturbation), self.spacing)
-        log_snr = perturbation.levels.exact(times)[2]
+        log_snr = perturbation.exact(times).log_snr
         log_gamma = (log_snr[:-1] - log_snr[1:]) / 2  # -inf to s = 0
         beta = np.append(np.sqrt(-np.expm1(2 * (self.rate - 1) * log_gamma[:-1])), 0)
         return ConsistentAnnealedRow(s=times[1:], t=times[:-1], eta=-np.expm1(self.rate * log_gamma), beta=beta)

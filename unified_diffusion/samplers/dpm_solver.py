@@ -66,7 +66,7 @@ class DPMSolver(Sampler):
 
     def schedule(self, perturbation):
         times = perturbation.timesteps(self.num_steps, self.spacing)
-        alpha, sigma, log_snr = perturbation.levels.exact(times)
+        _, alpha, sigma, log_snr, *_ = perturbation.exact(times)
         h, order = np.diff(log_snr) / 2, orders(self.num_steps, self.order)
         r0, r1 = (np.where(order > k, np.append(np.ones(k), h)[: len(h)] / h, 1) for k in (1, 2))
 

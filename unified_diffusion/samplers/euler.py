@@ -49,7 +49,7 @@ class Euler(Sampler):
 
     def schedule(self, perturbation):
         times = perturbation.timesteps(self.num_steps, self.spacing)
-        t_hat, scale, noise = churned(perturbation.levels, times[:-1], self.churn, self.churn_min, self.churn_max)
+        t_hat, scale, noise = churned(perturbation, times[:-1], self.churn, self.churn_min, self.churn_max)
         return EulerRow(times[1:], times[:-1], t_hat, scale, self.churn_noise * noise)
 
     def step(self, denoiser, x_t, row, key):

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-import numpy as np
 
 from unified_diffusion.samplers.base import Sampler, noise_like
 from unified_diffusion.samplers.churn import check_churn, churned
@@ -60,10 +59,10 @@ class Heun(Sampler):
         check_churn(self.churn, self.churn_min, self.churn_max, self.churn_noise)
 
     def schedule(self, perturbation):
-        times, levels = perturbation.timesteps(self.num_steps, self.spacing), perturbation.levels
-        t_hat, scale, noise = churned(levels, times[:-1], self.churn, self.churn_min, self.churn_max)
-        (alpha, _, log_snr), (_, _, log_snr_hat) = levels.exact(times[1:]), levels.exact(t_hat)
-        stride = alpha * (np.exp(-log_snr / 2) - np.exp(-log_snr_hat / 2))
+        times = perturbation.timesteps(self.num_steps, self.spacing)
+        t_hat, scale, noise = churned(perturbation, times[:-1], self.churn, self.churn_min, self.churn_max)
+        level = perturbation.exact(times[1:])
+        stride = level.alpha * (level.noise_to_signal - perturbation.exact(t_hat).noise_to_signal)
         return HeunRow(times[1:], times[:-1], t_hat, scale, self.churn_noise * noise, stride)
 
     def step(self, denoiser, x_t, row, key):

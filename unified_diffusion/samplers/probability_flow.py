@@ -65,7 +65,7 @@ class ProbabilityFlow(Sampler):
         """The rows of the segments; the last row is the step to t = 0."""
         ends = [flow.angle(perturbation, t) for t in (perturbation.times[-1], perturbation.times[0])]
         angles = np.linspace(*ends, self.num_segments + 1)
-        t = perturbation.levels.time_of(-2 * np.log(np.tan(angles)))
+        t = perturbation.time_of(-2 * np.log(np.tan(angles)))
         t[[0, -1]] = perturbation.times[[-1, 0]]
         return ProbabilityFlowRow(s=np.append(t[1:], 0), t=t, stop=np.append(angles[1:], 0), start=angles)
 

@@ -60,7 +60,7 @@ class UniPC(Sampler):
     def schedule(self, perturbation):
         """The rows, with weights `[steps, 4]` and `[steps, 5]`; a step first corrects the step before it."""
         times = perturbation.timesteps(self.num_steps, self.spacing)
-        alpha, sigma, log_snr = perturbation.levels.exact(times)
+        _, alpha, sigma, log_snr, *_ = perturbation.exact(times)
         h = np.diff(log_snr) / 2
         predictor, corrector = np.zeros((self.num_steps, 4)), np.zeros((self.num_steps + 1, 5))
         predictor[:, 0] = corrector[1:, 0] = sigma[1:] / sigma[:-1]

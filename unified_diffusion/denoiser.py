@@ -137,7 +137,15 @@ class Denoiser:
         return dataclasses.replace(self, perturbation=perturbation, native=None if native == perturbation else native)
 
     def given(self, condition: Value) -> "Denoiser":
-        """The same denoiser for this value of its condition, such as class labels `[B]`."""
+        """The same denoiser for this value of its condition, such as class labels `[B]`; None for none.
+
+        Raises:
+            UserError: a value that is known to be wrong.
+        """
+        if condition is not None:
+            first = jax.tree.leaves(condition)[0]
+            condition = self.told.check(condition, len(first) if np.ndim(first) else 1)
+            condition = jax.tree.map(jnp.asarray, condition)
         return dataclasses.replace(self, condition=condition)
 
     @property

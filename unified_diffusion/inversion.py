@@ -5,8 +5,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
+from unified_diffusion.conditions import Value
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.perturbations import expand
 from unified_diffusion.samplers.base import Row
@@ -16,7 +17,7 @@ from unified_diffusion.samplers.ddim import DDIM
 def encode(
     denoiser: Denoiser,
     x0: Float[Array | np.ndarray, " b *d"],
-    label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
+    label: Value = None,
     *,
     num_steps: int = 250,
     spacing: str = "uniform",
@@ -30,7 +31,7 @@ def encode(
     Args:
         denoiser: the model; on a chain the steps visit its own levels.
         x0: data, in [-1, 1] for images.
-        label: class labels `[B]` for a conditional network.
+        label: the condition of each example, such as class labels `[B]`, for a network that is told one.
         num_steps, spacing: as those of a sampler.
         clip_x0: clip x0_hat to [-1, 1] in every step, with the eps_hat that goes with it; for images. A network that
             predicts eps needs the clipping where almost nothing of the data is left, as at the end of a cosine
@@ -43,7 +44,7 @@ def encode(
 def decode(
     denoiser: Denoiser,
     x_T: Float[Array | np.ndarray, " b *d"],
-    label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
+    label: Value = None,
     *,
     num_steps: int = 250,
     spacing: str = "uniform",
@@ -62,7 +63,7 @@ def interpolate(
     first: Float[Array | np.ndarray, " b *d"],
     second: Float[Array | np.ndarray, " b *d"],
     num_images: int = 10,
-    label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
+    label: Value = None,
     *,
     num_steps: int = 250,
     spacing: str = "uniform",
@@ -103,7 +104,7 @@ def slerp(
 
 def _follow(denoiser, x, label, rows, clip_x0):
     """DDIM's steps along rows of our own, from x: each step goes to level s with the network read at level t."""
-    denoiser = denoiser if label is None else denoiser.given(jnp.asarray(label))
+    denoiser = denoiser if label is None else denoiser.given(label)
     kind = np.int32 if np.issubdtype(rows.s.dtype, np.integer) else np.float32
     rows = Row(*(times.astype(kind) for times in rows))
     return _scan(DDIM(clip_x0=clip_x0), denoiser, jnp.asarray(x, jnp.float32), rows)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, Real
+from jaxtyping import Array, Float, Key, Real
 
+from unified_diffusion.conditions import Value
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.gaussian import bits_per_dim
 from unified_diffusion.reverse import check_variance, divergence, reconstruction, reverse_log_variance, second_step
@@ -42,7 +43,7 @@ def variational_bound(
     denoiser: Denoiser,
     x0: Float[Array | np.ndarray, " b *d"],
     key: Key[Array, ""] | Key[Array, " b"],
-    label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
+    label: Value = None,
     *,
     variance: str | None = None,
     num_steps: int | None = None,
@@ -59,7 +60,7 @@ def variational_bound(
         x0: data; of 256 grey levels k / 127.5 - 1 if `discretized`.
         key: one key, or one per example `[B]`: an example's terms then depend on its own key alone, whatever the batch.
             The noise at a level is drawn from fold_in(key, its number), in a chain of any length.
-        label: class labels `[B]` for a conditional network.
+        label: the condition of each example, such as class labels `[B]`, for a network that is told one.
         variance: of the reverse step, "large", "small" or "learned"; None is "learned" where the network learned it,
             and else "large". The last step's small one, which would be 0, is that of the chain's second-last step.
         num_steps: steps, evenly spread over the levels: the bound of that shorter chain, another model than the full
@@ -77,7 +78,7 @@ def variational_bound(
     check_variance(denoiser, variance, "the variational bound")
     times = process.timesteps(num_steps or process.num_steps)
     keys = key if key.ndim else jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(len(x0)))
-    denoiser = denoiser if label is None else denoiser.given(jnp.asarray(label))
+    denoiser = denoiser if label is None else denoiser.given(label)
     rising = times[::-1].astype(np.int32 if np.issubdtype(times.dtype, np.integer) else np.float32)
     pieces = []
     for s, t in zip(*(_cut(part, progress is not None) for part in (rising[:-1], rising[1:])), strict=True):

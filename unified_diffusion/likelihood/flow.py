@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from unified_diffusion import flow
+from unified_diffusion.conditions import Value
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.errors import UserError
 from unified_diffusion.gaussian import bits_per_dim, log_density
@@ -40,7 +41,7 @@ def flow_likelihood(
     denoiser: Denoiser,
     x0: Float[Array | np.ndarray, " b *d"],
     key: Key[Array, ""] | Key[Array, " b"],
-    label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
+    label: Value = None,
     *,
     trace: str = "hutchinson",
     num_probes: int = 1,
@@ -60,7 +61,7 @@ def flow_likelihood(
         denoiser: the model.
         x0: data; of 256 grey levels k / 127.5 - 1 where they are dequantised.
         key: one key, or one per example `[B]`: an example's draws then depend on its own key alone.
-        label: class labels `[B]` for a conditional network.
+        label: the condition of each example, such as class labels `[B]`, for a network that is told one.
         trace: "hutchinson", unbiased, from `num_probes` random signs drawn once for the whole flow (Grathwohl et al.
             2019, section 3.1); "exact", from every dimension.
         dequantization: "centred" adds uniform noise of one grey level's width around the level, as a network trained on
@@ -80,7 +81,7 @@ def flow_likelihood(
         raise UserError(f"num_probes = {num_probes}: take at least 1")
     x0 = jnp.asarray(x0, jnp.float32)
     keys = key if key.ndim else jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(len(x0)))
-    denoiser = denoiser if label is None else denoiser.given(jnp.asarray(label))
+    denoiser = denoiser if label is None else denoiser.given(label)
     denoiser = denoiser.under(denoiser.perturbation.continuous)
     points, cells = _dequantized(x0, keys, dequantization)
     probes = 0 if trace == "exact" else num_probes

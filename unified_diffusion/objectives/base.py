@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from unified_diffusion.conditions import Value
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.errors import UserError
 from unified_diffusion.objectives.time_samplers import TimeSampler, time_sampler
@@ -66,7 +67,7 @@ class Objective(abc.ABC):
         denoiser: Denoiser,
         x0: Float[Array | np.ndarray, " b *d"],
         key: PRNGKeyArray,
-        label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
+        label: Value = None,
         state: Any = None,
         reference: Denoiser | None = None,
     ) -> tuple[Float[Array, " b"], dict[str, Array]]:
@@ -76,7 +77,7 @@ class Objective(abc.ABC):
             denoiser: the network that learns.
             x0: clean data.
             key: of everything that is drawn.
-            label: class labels.
+            label: the condition of each example, such as class labels `[B]`, for a network that is told one.
             state: memory of the objective; None draws as before the first batch.
             reference: a second denoiser, for an objective that sets `needs_reference`.
 

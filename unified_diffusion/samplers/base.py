@@ -9,8 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
+from unified_diffusion.conditions import Value
 from unified_diffusion.errors import UserError
 
 
@@ -152,7 +153,7 @@ class Sampler(abc.ABC):
         denoiser: Callable,
         key: Key[Array, ""] | Key[Array, " b"],
         shape: tuple[int, ...],
-        label: Int[Array, " b"] | Int[np.ndarray, " b"] | None = None,
+        label: Value = None,
         progress=None,
     ) -> Float[Array, "..."]:
         """Samples at t = 0, in data units.
@@ -161,7 +162,7 @@ class Sampler(abc.ABC):
             denoiser: the model together with its perturbation: a `Denoiser`, or a denoiser with guidance.
             key: one key, or one per sample `[B]`. A sample depends on its own key alone, whatever the batch.
             shape: `(B, ...)`.
-            label: class labels `[B]` for a conditional network.
+            label: the condition of each example, such as class labels `[B]`, for a network that is told one.
             progress: a function of the number of steps done since its last call; it is called some 50 times.
         """
         return self.run(denoiser, key, shape, label, progress)[0]
@@ -207,7 +208,7 @@ class Sampler(abc.ABC):
     def _states(self, denoiser, key, shape, label, cut):
         """As `states`, with (x, memory) in place of x."""
         keys = key if key.ndim else jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(shape[0]))
-        denoiser = denoiser if label is None else denoiser.given(jnp.asarray(label))
+        denoiser = denoiser if label is None else denoiser.given(label)
         denoiser = denoiser.under(self.process(denoiser.perturbation))
         rows = self.rows(denoiser.perturbation)
         s, t = rows[:2]

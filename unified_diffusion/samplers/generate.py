@@ -36,7 +36,7 @@ def generate(
         num_samples: how many samples.
         shape: the shape of one sample.
         batch_size: how many samples at once. All batches have this size, so one compilation serves them all.
-        labels: class labels `[num_samples]`, or None.
+        labels: the condition of each sample, such as class labels `[num_samples]`, or None.
         sharding: how a batch is laid over devices, or None.
         progress: a function called now and then with the number of steps done; None shows a bar on the terminal.
         evaluations: a list, to which the network evaluations of each sample are appended, in order.
@@ -53,7 +53,7 @@ def generate(
         for start in starts:
             rows = filled[start : start + batch_size]
             batch_keys = keys[rows]
-            label = None if labels is None else jnp.asarray(np.asarray(labels)[rows % num_samples])
+            label = jax.tree.map(lambda of_all, rows=rows: jnp.asarray(np.asarray(of_all)[rows % num_samples]), labels)
             if sharding is not None:
                 batch_keys, label = jax.device_put((batch_keys, label), sharding)
             batch, taken = sampler.run(denoiser, batch_keys, (batch_size, *shape), label, progress or bar.update)

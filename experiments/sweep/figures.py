@@ -1,5 +1,7 @@
 """The page's figures, as Plotly takes them: dicts of traces and a layout, mostly one trace for each run.
 
+page.html has their titles and captions, and page.js the layout that all of them share.
+
 The page shows one of a figure's views at a time. A trace's `meta` is its run's place in the plan, by which the page
 shows and hides the trace; or a list of places, where the trace is a line through several runs. Plotly reads text as
 HTML, so every text that it is given is escaped here.
@@ -19,7 +21,6 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 POINTS = 240
 # Settings that only say how many network evaluations a sampler takes: along a line only these change.
 COUNTS = ("sampler.num_steps", "sampler.num_levels", "under.num_steps", "sampler.rtol", "sampler.atol")
-FONT = 'system-ui, "Segoe UI", "Helvetica Neue", sans-serif'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +29,13 @@ class Figure:
 
     Attributes:
         name: an identifier.
-        title, caption: plain text.
         views: {label: {"data": traces, "layout": layout}}.
+        note: plain text that follows the caption.
     """
 
     name: str
-    title: str
-    caption: str
     views: dict
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +139,7 @@ def _training(lines):
         return lambda run: ([line["step"] for line in run.curve], [number(line.get(name)) for line in run.curve])
 
     views = {_spaced(name): lines.view(points(name), "step", _spaced(name)) for name in dict.fromkeys(names)}
-    caption = (
-        "As trained: the mean since the point before. A weighting is a part of the loss, so losses under different "
-        "weightings are not on one scale; their fall is what can be compared."
-    )
-    return Figure("training", "While training", caption, _present(views))
+    return Figure("training", _present(views))
 
 
 def _levels(lines):
@@ -161,11 +157,7 @@ def _levels(lines):
         "Fisher divergence × σ²": lines.view(points("fisher_scaled"), "log-SNR", "Fisher divergence × σ²", mode),
         "cost in the bound": lines.view(costs, "log-SNR", "cost of a step in the bound", mode),
     }
-    caption = (
-        "On the test data, at each noise level; clean data to the right. The error in ε at a log-SNR means the same "
-        "for every weighting and every perturbation; the weighted loss does not."
-    )
-    return Figure("levels", "Loss at each noise level", caption, _present(views))
+    return Figure("levels", _present(views))
 
 
 def _effective_weight(lines):
@@ -181,11 +173,7 @@ def _effective_weight(lines):
         "as trained": lines.view(points, "log-SNR", "effective weight"),
         "largest at 1": lines.view(shape, "log-SNR", "effective weight / its maximum"),
     }
-    caption = (
-        "What the squared error in ε is integrated over the log-SNR with: weighting × density of the levels drawn. Two "
-        "runs whose curves have one shape are trained on one objective, whatever their perturbation."
-    )
-    return Figure("weights", "Effective weight", caption, _present(views))
+    return Figure("weights", _present(views))
 
 
 def _metrics(lines):
@@ -203,16 +191,12 @@ def _metrics(lines):
             set_scale(drawn["xaxis"], values)
         rows = list(dict.fromkeys(made["y"][0] for made in traces))
         drawn["yaxis"] |= {"type": "category", "categoryarray": rows[::-1], "categoryorder": "array", "ticklen": 4}
-        drawn["height"] = 90 + 22 * max(len(rows), 6)
+        drawn["height"] = max(90 + 22 * len(rows), 320)  # no less than .plot has in page.css
         if (reached := _floor(lines.summary, column)) is not None:
             drawn["shapes"] = [_dotted(reached.value)]
             floors.append((reached, column))
         views[title] = {"data": traces, "layout": drawn}
-    caption = (
-        "A dot is a run, its bar the 95 % interval over the samples measured; the dots of a row are the seeds. "
-        + _of_floors(lines.summary, floors)
-    )
-    return Figure("metrics", "Metrics", caption.strip(), views)
+    return Figure("metrics", views, _of_floors(lines.summary, floors))
 
 
 def _evaluations(lines):
@@ -232,11 +216,7 @@ def _evaluations(lines):
         if (reached := _floor(lines.summary, column)) is not None:
             drawn["shapes"] = [_dotted(reached.value, horizontal=True)]
         views[column.family] = {"data": traces, "layout": drawn}
-    caption = (
-        "A line is a sampler, or whatever else was set, with more and more steps; a dot is the mean over seeds. The "
-        "dotted line is what the real test data reach, where it is known; of fewer samples the distance is larger."
-    )
-    return Figure("evaluations", "Fréchet distance over network evaluations", caption, views)
+    return Figure("evaluations", views)
 
 
 def _over_evaluations(summary, column):
@@ -313,7 +293,7 @@ def _floor(summary, column):
 
 
 def _of_floors(summary, floors):
-    """The part of the caption on the dotted lines; `floors` are the (Measurement, Column) of each."""
+    """A sentence on the dotted lines; `floors` are the (Measurement, Column) of each."""
     if not floors:
         return ""
     texts = {}
@@ -345,21 +325,8 @@ def set_scale(axis, values):
 
 
 def layout(x, y):
-    """The layout that all figures share, with the axes' titles."""
-    axis = {"gridcolor": "#e8ecf0", "zeroline": False, "linecolor": "#9aa4b0", "automargin": True, "ticks": "outside"}
-    axis |= {"tickcolor": "#9aa4b0", "exponentformat": "power"}
-    return {
-        "font": {"family": FONT, "size": 12, "color": "#1c2430"},
-        "margin": {"l": 60, "r": 12, "t": 8, "b": 48},
-        "height": 380,
-        "showlegend": False,
-        "hovermode": "closest",
-        "hoverlabel": {"bgcolor": "#fff", "bordercolor": "#9aa4b0", "font": {"family": FONT, "color": "#1c2430"}},
-        "plot_bgcolor": "#fff",
-        "paper_bgcolor": "#fff",
-        "xaxis": {**axis, "title": {"text": html.escape(x)}},
-        "yaxis": {**axis, "title": {"text": html.escape(y), "standoff": 10}},
-    }
+    """A layout with the axes' titles."""
+    return {"xaxis": {"title": {"text": html.escape(x)}}, "yaxis": {"title": {"text": html.escape(y), "standoff": 10}}}
 
 
 def thinned(xs, ys, limit=POINTS):

@@ -9,9 +9,21 @@
   const plots = new Map();
   const visible = (trace) => [].concat(trace.meta).some((run) => shown.has(run));
 
+  const family = 'system-ui, "Segoe UI", "Helvetica Neue", sans-serif';
+  const axis = {
+    gridcolor: "#e8ecf0", zeroline: false, linecolor: "#9aa4b0", tickcolor: "#9aa4b0", ticks: "outside",
+    automargin: true, exponentformat: "power",
+  };
+  const common = {
+    font: { family, size: 12, color: "#1c2430" }, margin: { l: 60, r: 12, t: 8, b: 48 }, height: 380,
+    showlegend: false, hovermode: "closest", plot_bgcolor: "#fff", paper_bgcolor: "#fff",
+    hoverlabel: { bgcolor: "#fff", bordercolor: "#9aa4b0", font: { family, color: "#1c2430" } },
+  };
+
   function view(name, label) {
     const { data: traces, layout } = data.figures[name][label];
-    return [traces.map((trace) => ({ ...trace, visible: visible(trace) })), layout];
+    const [xaxis, yaxis] = [{ ...axis, ...layout.xaxis }, { ...axis, ...layout.yaxis }];
+    return [traces.map((trace) => ({ ...trace, visible: visible(trace) })), { ...common, ...layout, xaxis, yaxis }];
   }
 
   document.querySelectorAll(".figure[data-figure]").forEach((section) => {

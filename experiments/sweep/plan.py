@@ -295,24 +295,21 @@ def _check_set_once(overrides, entries, axes):
 
 
 def _split(values, option):
-    """Pieces between commas that are in no bracket and no quotes."""
-    pieces, depth, quote = [""], 0, None
-    for character in values:
-        if quote:
-            quote = None if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        elif character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-        if character == "," and not depth and not quote:
-            pieces.append("")
+    """Splits at the commas that are in no bracket and no quotes."""
+    pieces = []
+    for part in values.split(","):
+        if pieces and not _is_closed(pieces[-1]):
+            pieces[-1] += f",{part}"
         else:
-            pieces[-1] += character
-    if depth or quote:
+            pieces.append(part)
+    if not _is_closed(pieces[-1]):
         raise UserError(f"{option}: a bracket or quote is not closed")
     return pieces
+
+
+def _is_closed(text):
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
+    return not re.search("['\"]", bare) and len(re.findall(r"[(\[{]", bare)) == len(re.findall(r"[)\]}]", bare))
 
 
 def _spelled(value):

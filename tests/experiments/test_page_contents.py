@@ -206,16 +206,17 @@ def test_the_floor_is_drawn_under_what_was_measured_against_the_same(tmp_path):
     def drawn():
         figure = next(figure for figure in figures(collect(tmp_path)) if figure.name == "metrics")
         lines = figure.views["classifier: Fréchet distance"]["layout"].get("shapes", [])
-        return [line["x0"] for line in lines], figure.caption
+        return [line["x0"] for line in lines], figure.note
 
-    lines, caption = drawn()
+    lines, note = drawn()
     assert lines == [6.2]
-    assert "100 of them against 1,498 of digits train, where a run has 100 samples" in caption
+    assert "100 of them against 1,498 of digits train, where a run has 100 samples" in note
+    assert f"the dots of a row are the seeds. {note}" in Page(page(collect(tmp_path))).words
     for name in names:
         spoil(tmp_path, name, lambda evaluation: [row.update(reference="test") for row in evaluation["metrics"]])
-    lines, caption = drawn()
+    lines, note = drawn()
     assert lines == []
-    assert "dotted" not in caption
+    assert note == ""
 
 
 def test_a_seed_that_only_some_runs_set_is_named(tmp_path):

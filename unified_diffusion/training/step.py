@@ -1,4 +1,4 @@
-"""The train step takes one batch from uint8 to new parameters."""
+"""The train step takes one batch of the data to new parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from unified_diffusion.objectives import as_objective
 from unified_diffusion.training.state import TrainState
 
 
-def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantized=False, label_dropout=0.0):
+def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantized=False, label_dropout=0.0, codec=None):
     """Returns the pure function (state, batch, key) -> (state, metrics), to be put under `jax.jit`.
 
     Args:
@@ -22,16 +22,18 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
         dequantized: add uniform noise of one grey level to uint8 data, as NCSN does.
         label_dropout: how often a label becomes `num_classes`, which the network reads as none. Ho & Salimans 2022,
             algorithm 1.
+        codec: the `Codec` that turns the batch's examples into x_0; None takes uint8 as images and floats as points.
 
     The returned metrics are scalars: the mean loss of the batch, the norm of the gradient before clipping, and the
     means of the metrics that `objective.logged` names.
     """
     objective = as_objective(objective)
+    encode, dequantized_x0 = (to_model, dequantize) if codec is None else (codec.encode, codec.dequantize)
 
     def train_step(state, batch, key):
         step_key = jax.random.fold_in(key, state.step)
         data_key, loss_key, dropout_key = jax.random.split(step_key, 3)
-        x0 = dequantize(batch["x0"], data_key) if dequantized else to_model(batch["x0"])
+        x0 = dequantized_x0(batch["x0"], data_key) if dequantized else encode(batch["x0"])
         label = batch["label"] if model.conditional else None
         if label_dropout:
             dropped = jax.random.bernoulli(fold_name(step_key, "label dropout"), label_dropout, label.shape)

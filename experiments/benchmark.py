@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.main import split_overrides
+from unified_diffusion.codecs import codec_for
 from unified_diffusion.errors import UserError
 from unified_diffusion.files import write_json
 from unified_diffusion.keys import named_key
@@ -105,6 +106,7 @@ def measure_training(experiment, batch, mesh, steps, rounds):
         transformation,
         ema_decay=experiment.training.ema_decay,
         dequantized=experiment.training.dequantize,
+        codec=experiment.codec,
     )
     memory = objective_state(experiment.objective, experiment.model.perturbation)
     state = jax.device_put(initial_state(experiment.params, transformation, memory), replicated(mesh))
@@ -221,7 +223,7 @@ def interleaved(functions, rounds):
 def synthetic_batch(shape, size, conditional):
     """Random data of the right kind: speed does not depend on what is in it."""
     generator = np.random.default_rng(0)
-    if len(shape) == 3:
+    if codec_for(shape).are_images:
         batch = {"x0": generator.integers(0, 256, (size, *shape), dtype=np.uint8)}
     else:
         batch = {"x0": generator.standard_normal((size, *shape)).astype(np.float32)}

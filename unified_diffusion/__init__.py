@@ -2,7 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from unified_diffusion import analytic, guidance, inversion, likelihood, models, objectives, perturbations, samplers
+from unified_diffusion import (
+    analytic,
+    codecs,
+    guidance,
+    inversion,
+    likelihood,
+    models,
+    objectives,
+    perturbations,
+    samplers,
+)
 from unified_diffusion import inversion as latents
 from unified_diffusion.denoiser import Denoiser, Prediction
 from unified_diffusion.errors import UserError
@@ -18,6 +28,7 @@ __all__ = [
     "UserError",
     "__version__",
     "analytic",
+    "codecs",
     "guidance",
     "inversion",
     "latents",

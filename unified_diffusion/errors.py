@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     `experiments.main` prints it as one line without a traceback; every other exception is a defect of ours.
     """
+
+
+class NotFinite(UserError):
+    """A number that is NaN or infinite: a loss, a gradient, or a value of a sample."""

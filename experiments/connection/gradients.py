@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from experiments.connection.page import Section, code
 from experiments.connection.training import trained
-from unified_diffusion import data
+from unified_diffusion.codecs import Images
 from unified_diffusion.keys import named_key
 from unified_diffusion.objectives import WEIGHTINGS, Denoising, weight
 from unified_diffusion.visualization import Curve, plot_panels
@@ -101,7 +101,7 @@ def measure(denoiser, dataset, times, count):
         value, gradient = jax.value_and_grad(loss)(denoiser)
         return value, sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient))
 
-    x0 = data.to_model(dataset.examples[:count])
+    x0 = Images().encode(dataset.examples[:count])
     key = named_key(0, "gradients")
     losses, squares = np.empty((2, len(times), count))
     with tqdm(total=losses.size, unit="gradient", desc="gradients", disable=not sys.stderr.isatty()) as bar:

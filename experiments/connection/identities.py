@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from experiments.connection.page import Section
 from unified_diffusion import data
+from unified_diffusion.codecs import Images
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.gaussian import kl_divergence
 from unified_diffusion.models import MLP
@@ -64,7 +65,7 @@ class Setting:
     def __init__(self, quick):
         digits = data.digits.load("train")
         self.count = 256 if quick else 1024
-        self.x0 = data.to_model(digits.examples[: self.count]).reshape(self.count, -1)
+        self.x0 = Images().encode(digits.examples[: self.count]).reshape(self.count, -1)
         network = MLP(self.x0.shape[1:], width=32, depth=1, rngs=nnx.Rngs(0))
         kernel = network.dense_out.kernel  # zero at the start
         kernel[...] = jax.random.normal(jax.random.key(1), kernel.shape) / np.sqrt(kernel.shape[0])

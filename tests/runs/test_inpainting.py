@@ -10,6 +10,7 @@ from PIL import Image
 
 from experiments.main import main
 from unified_diffusion import Denoiser, UserError
+from unified_diffusion.codecs import codec_for
 from unified_diffusion.data import Dataset
 from unified_diffusion.perturbations import DDPM
 from unified_diffusion.runs.inpainting import known_part, write_inpainting
@@ -46,6 +47,7 @@ def inpaint(workdir, shape=(4, 4, 3), sampler=SAMPLER, conditional=False, seed=0
     """write_inpainting for a network of one line, on images of classes 0 to 9."""
     process = DDPM(20, "cosine")
     experiment = types.SimpleNamespace(
+        codec=codec_for(shape),
         shape=shape,
         sampler=sampler,
         sampled_under=process,

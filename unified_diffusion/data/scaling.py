@@ -1,34 +1,35 @@
-"""Between uint8 at the borders and float32 in [-1, 1] inside."""
+"""Between uint8 at the borders and float32 in [-1, 1] inside, by the type of an array: see `codecs` for the rules."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Key, Shaped, UInt8
 
+from unified_diffusion.codecs import Images, Points
+
 
 def to_model(x: Shaped[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
-    """uint8 [0, 255] to float32 [-1, 1] by x / 127.5 - 1; floats (points) pass unchanged.
+    """uint8 [0, 255] to float32 [-1, 1] by x / 127.5 - 1, as `Images` has it; floats (points) pass unchanged.
 
     Raises:
         TypeError: any other dtype.
     """
     x = jnp.asarray(x)
-    if jnp.issubdtype(x.dtype, jnp.floating):
-        return x
-    if x.dtype != jnp.uint8:
-        raise TypeError(f"to_model takes uint8 or floats, not {x.dtype}")
-    return x.astype(jnp.float32) / 127.5 - 1.0
+    return (Points() if jnp.issubdtype(x.dtype, jnp.floating) else Images()).encode(x)
 
 
 def to_uint8(x: Float[Array | np.ndarray, "*shape"]) -> UInt8[Array | np.ndarray, "*shape"]:
-    """Floats in [-1, 1] to uint8 [0, 255], clipped and rounded to the nearest; NumPy stays NumPy, JAX stays JAX."""
-    xp = np if isinstance(x, np.ndarray) else jnp
-    return xp.clip(xp.rint((x + 1.0) * 127.5), 0, 255).astype(xp.uint8)
+    """Floats in [-1, 1] to uint8 [0, 255], clipped and rounded to the nearest; NumPy stays NumPy, JAX stays JAX.
+
+    Raises:
+        NotFinite: an array of NumPy has values that are NaN or infinite.
+    """
+    return Images().decode(x, "images")
 
 
 def dequantize(x: Shaped[Array | np.ndarray, "*shape"], key: Key[Array, ""]) -> Float32[Array, "*shape"]:
-    """uint8 to float32 in [-1, 1]: (x + u) / 128 - 1 with u uniform on [0, 1). Song & Ermon 2019, on doubled data."""
-    x = jnp.asarray(x)
-    if x.dtype != jnp.uint8:
-        raise TypeError(f"dequantize takes uint8, not {x.dtype}")
-    return (x.astype(jnp.float32) + jax.random.uniform(key, x.shape)) / 128.0 - 1.0
+    """uint8 to float32 in [-1, 1]: (x + u) / 128 - 1 with u uniform on [0, 1), as `Images` has it.
+
+    Raises:
+        TypeError: x is not uint8.
+    """
+    return Images().dequantize(x, key)

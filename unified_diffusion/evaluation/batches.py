@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key, Shaped
 from tqdm import tqdm
 
-from unified_diffusion.data import to_model
+from unified_diffusion.codecs import Codec, codec_for
 
 
 class Batch(NamedTuple):
@@ -22,45 +22,51 @@ class Batch(NamedTuple):
         label: their labels, `[B]`, or None for data without any.
         rows: their numbers in the dataset, `[B]`.
         count: how many of them, from the first, are not repeated.
+        codec: the codec of the data.
     """
 
     examples: Shaped[np.ndarray, "b ..."]
     label: Int[np.ndarray, " b"] | None
     rows: Int[np.ndarray, " b"]
     count: int
+    codec: Codec
 
     @property
     def x0(self) -> Shaped[Array, "b ..."]:
         """The examples as a model takes them."""
-        return to_model(self.examples)
+        return self.codec.encode(self.examples)
 
     def keys(self, key: Key[Array, ""]) -> Key[Array, " b"]:
         """A key for each example, which depends on `key` and on the example's number alone."""
         return jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(self.rows))
 
 
-def batches_of(dataset, rows, batch_size) -> Iterator[Batch]:
-    """The rows of a dataset, in order, as batches of min(batch_size, number of rows) examples."""
+def batches_of(dataset, rows, batch_size, codec=None) -> Iterator[Batch]:
+    """The rows of a dataset, in order, as batches of min(batch_size, number of rows) examples.
+
+    `codec` turns the examples into x_0; None takes the built-in codec for the shape of the examples.
+    """
+    codec = codec or codec_for(dataset.shape)
     batch_size = min(batch_size, len(rows))
     for start in range(0, len(rows), batch_size):
         chosen = rows[start : start + batch_size]
         padded = np.resize(chosen, batch_size)
         batch = dataset.gather(padded)
-        yield Batch(batch["x0"], batch.get("label"), padded, len(chosen))
+        yield Batch(batch["x0"], batch.get("label"), padded, len(chosen), codec)
 
 
-def over_batches(function, dataset, rows, batch_size):
+def over_batches(function, dataset, rows, batch_size, codec=None):
     """The results of a function for each of the rows of a dataset, as arrays of NumPy.
 
     Args:
         function: a function of a `Batch` that returns a pytree of arrays `[B, ...]`.
-        dataset, rows, batch_size: as in `batches_of`.
+        dataset, rows, batch_size, codec: as in `batches_of`.
 
     Returns:
         the same pytree, with arrays `[len(rows), ...]`.
     """
     found = []
-    for batch in batches_of(dataset, rows, batch_size):
+    for batch in batches_of(dataset, rows, batch_size, codec):
         result = function(batch)
         found.append(jax.tree.map(lambda part, count=batch.count: np.asarray(part)[:count], result))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)

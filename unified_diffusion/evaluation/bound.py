@@ -35,7 +35,16 @@ class DatasetBound(NamedTuple):
 
 
 def dataset_bound(
-    denoiser, dataset, *, num_steps=None, num_examples=0, batch_size=250, seed=0, conditional=False, **options
+    denoiser,
+    dataset,
+    *,
+    num_steps=None,
+    num_examples=0,
+    batch_size=250,
+    seed=0,
+    conditional=False,
+    codec=None,
+    **options,
 ):
     """The bound's means over a dataset, and DDPM's progressive coding: a `DatasetBound`.
 
@@ -48,6 +57,7 @@ def dataset_bound(
         dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
         num_steps: the number of steps of the chain; None takes every level.
         batch_size: how many examples are measured at once.
+        codec: the codec that the model was trained with; None takes the built-in one for the shape of the examples.
         options: variance, clip_x0 and discretized, as in `variational_bound`.
 
     Raises:
@@ -63,7 +73,7 @@ def dataset_bound(
         return bound.prior, bound.diffusion, bound.reconstruction, bound.total, bound.x0_error
 
     with progress_bar(-(-count // min(batch_size, count)) * steps, "step", "bound") as bar:
-        found = over_batches(terms, dataset, rows, batch_size)
+        found = over_batches(terms, dataset, rows, batch_size, codec)
     prior, diffusion, decoder, total, x0_error = (part.astype(np.float64) for part in found)
     per_level = diffusion.mean(0)
     noisier = np.append(np.cumsum(per_level[:0:-1])[::-1], 0)

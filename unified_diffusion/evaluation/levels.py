@@ -10,16 +10,17 @@ from unified_diffusion.evaluation.batches import first_rows, over_batches, progr
 from unified_diffusion.keys import named_key
 
 
-def loss_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, seed=0, conditional=False):
+def loss_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, seed=0, conditional=False, codec=None):
     """The mean squared error in eps at each of `times`, over a dataset: `[len(times)]`, float64.
 
     The mean over examples of `error_per_level`, whose arguments it takes.
     """
     options = {"batch_size": batch_size, "num_examples": num_examples, "seed": seed, "conditional": conditional}
+    options["codec"] = codec
     return error_per_level(denoiser, dataset, times, **options).mean(axis=0)
 
 
-def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, seed=0, conditional=False):
+def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, seed=0, conditional=False, codec=None):
     """The squared error in eps of each example at each of `times`, the mean over dimensions: `[examples, len(times)]`.
 
     The noise of an example at a level is drawn from (seed, example, level) alone: two models are measured on the same.
@@ -28,17 +29,18 @@ def error_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0,
         denoiser: the model, under the perturbation whose levels are measured.
         dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
         times: levels t above 0.
+        codec: the codec that the model was trained with; None takes the built-in one for the shape of the examples.
     """
     measure = functools.partial(_errors, denoiser)
-    return over_levels(measure, dataset, times, batch_size, num_examples, seed, conditional)[0]
+    return over_levels(measure, dataset, times, batch_size, num_examples, seed, conditional, codec)[0]
 
 
-def over_levels(measure, dataset, times, batch_size, num_examples, seed, conditional):
+def over_levels(measure, dataset, times, batch_size, num_examples, seed, conditional, codec=None):
     """Some numbers of each example at each of `times`: `[numbers, examples, len(times)]`, float64.
 
     Args:
         measure: (x0, label, t, key, rows) -> `[numbers, B]`, for the examples of these rows.
-        dataset, times, batch_size, num_examples, seed, conditional: as in `error_per_level`.
+        dataset, times, batch_size, num_examples, seed, conditional, codec: as in `error_per_level`.
     """
     key, rows = named_key(seed, "loss per level"), first_rows(dataset, num_examples)
 
@@ -52,7 +54,7 @@ def over_levels(measure, dataset, times, batch_size, num_examples, seed, conditi
         return np.stack(found, axis=1)
 
     with progress_bar(len(rows) * len(times), "image", "evaluating") as bar:
-        found = over_batches(of_batch, dataset, rows, batch_size)
+        found = over_batches(of_batch, dataset, rows, batch_size, codec)
     return np.moveaxis(found, -1, 0).astype(np.float64)
 
 

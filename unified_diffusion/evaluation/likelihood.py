@@ -26,7 +26,9 @@ class DatasetLikelihood(NamedTuple):
     max_evaluations: int
 
 
-def dataset_likelihood(denoiser, dataset, *, num_examples=0, batch_size=250, seed=0, conditional=False, **options):
+def dataset_likelihood(
+    denoiser, dataset, *, num_examples=0, batch_size=250, seed=0, conditional=False, codec=None, **options
+):
     """The flow's likelihood over a dataset: a `DatasetLikelihood`.
 
     The draws of an example come from (seed, example) alone.
@@ -35,6 +37,7 @@ def dataset_likelihood(denoiser, dataset, *, num_examples=0, batch_size=250, see
         denoiser: the model.
         dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
         batch_size: how many examples are measured at once.
+        codec: the codec that the model was trained with; None takes the built-in one for the shape of the examples.
         options: as in `flow_likelihood`.
 
     Raises:
@@ -50,7 +53,7 @@ def dataset_likelihood(denoiser, dataset, *, num_examples=0, batch_size=250, see
         return found.bits_per_dim, found.evaluations
 
     with progress_bar(count, "example", "likelihood") as bar:
-        bits, evaluations = over_batches(of_batch, dataset, rows, batch_size)
+        bits, evaluations = over_batches(of_batch, dataset, rows, batch_size, codec)
     bits = bits.astype(np.float64)
     return DatasetLikelihood(
         bits_per_dim=float(bits.mean()),

@@ -1,10 +1,12 @@
 """Nearest training neighbours: whether samples are copies."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from unified_diffusion.codecs import codec_for
 from unified_diffusion.data import epoch
 from unified_diffusion.evaluation.features import spread
 from unified_diffusion.evaluation.nearest import nearest_of_stream
@@ -14,7 +16,7 @@ from unified_diffusion.evaluation.resampling import Estimate
 class TrainingNeighbours(NamedTuple):
     """The training examples nearest to samples, and to held-out examples, for comparison.
 
-    Distances of images are root mean squared differences of values, on [0, 255]; of points, Euclidean.
+    Distances are those of the codec: root mean squared differences on [0, 255] for images, Euclidean ones for points.
 
     Attributes:
         rows: which samples were looked at. `[n]`
@@ -41,16 +43,18 @@ class TrainingNeighbours(NamedTuple):
         return Estimate(float(np.mean(shares)), halves @ shares / halves.sum(axis=1))
 
 
-def training_neighbours(samples, train, test, k=5, limit=1000) -> TrainingNeighbours:
+def training_neighbours(samples, train, test, k=5, limit=1000, codec=None) -> TrainingNeighbours:
     """The k training examples nearest to each of `limit` samples and `limit` test examples, taken by `spread`.
 
     Args:
         samples, train, test: data sets, in memory or streamed.
+        codec: the codec that measures distances; None takes the built-in one for the shape of the examples.
     """
+    codec = codec or codec_for(train.shape)
     rows, held_out = spread(samples, limit), spread(test, limit)
     queries = np.concatenate([_flat(samples.gather(rows)["x0"]), _flat(test.gather(held_out)["x0"])])
     found = nearest_of_stream(queries, (_flat(batch["x0"]) for batch in epoch(train, 1000)), min(k, len(train)))
-    distances = np.sqrt(found.squared / (np.prod(train.shape) if len(train.shape) == 3 else 1))
+    distances = codec.distance(found.squared, math.prod(train.shape))
     count = len(rows)
     return TrainingNeighbours(rows, found.indices[:count], distances[:count], distances[count:, 0])
 

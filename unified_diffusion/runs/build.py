@@ -1,6 +1,7 @@
 """The typed objects that a resolved config stands for: after this, nobody reads the config again."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from unified_diffusion.analytic import GaussianMixture
+from unified_diffusion.codecs import Codec
 from unified_diffusion.data import toy
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.errors import UserError
@@ -27,13 +29,16 @@ from unified_diffusion.samplers import Sampler
 from unified_diffusion.training import Model, Optimizer, Training, initialise, model_of
 from unified_diffusion.training.step import memory_and_reference
 
+_log = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """The objects of one run.
 
     Attributes:
-        shape: the shape of one example.
+        codec: the codec between the data and x_0.
+        shape: the shape of one x_0, which for the built-in codecs is that of an example of the data.
         num_classes: the number of classes of the data, 0 for none.
         model: the network without its parameters, and how it is read.
         params: the initial parameters, or their shapes.
@@ -46,6 +51,7 @@ class Experiment:
         classifier_step: the number of steps that the classifier was trained for, or None.
     """
 
+    codec: Codec
     shape: tuple[int, ...]
     num_classes: int
     model: Model
@@ -120,9 +126,14 @@ def load_data(config, split="train"):
 
 
 def exact_mixture(config):
-    """The Gaussian mixture whose score the network learns; None for other data, and for a conditional network."""
+    """The Gaussian mixture whose score the network learns; None for other data, and for a conditional network.
+
+    It is None for a codec of one's own, too, since x_0 has another density than the data then.
+    """
     data = config["data"]
-    if config["denoiser"]["conditional"] or data["name"] != "toy" or data["density"] not in toy.MIXTURES:
+    if config["codec"]["name"] not in ("auto", "points") or config["denoiser"]["conditional"]:
+        return None
+    if data["name"] != "toy" or data["density"] not in toy.MIXTURES:
         return None
     weights, means, std = toy.mixture(data["density"], data["noise"])
     return GaussianMixture(weights, means, np.full(len(weights), std))
@@ -136,6 +147,22 @@ def data_facts(dataset):
         "num_examples": len(dataset),
         "fingerprint": dataset.fingerprint,
     }
+
+
+def make_codec(fields, shape):
+    """The codec that a resolved section stands for, for examples of a shape.
+
+    Raises:
+        UserError: the object is no `Codec`, or a codec for other examples.
+    """
+    codec = build("codec", fields, *([shape] if fields["name"] == "auto" else []))
+    if not isinstance(codec, Codec):
+        raise UserError(
+            f"config.codec.name = {fields['name']} is no codec: derive it from Images, Points or Codec of "
+            "unified_diffusion.codecs"
+        )
+    codec.check_shape(shape)
+    return codec
 
 
 def create(config, facts, initialise=initialise):
@@ -157,12 +184,15 @@ def create(config, facts, initialise=initialise):
     if reading.conditional and not facts["num_classes"]:
         raise UserError("config.denoiser.conditional = True, but the data have no labels: set it to false")
     training, sampling = build("training", config["training"]), build("sampling", config["sampling"])
-    shape = tuple(facts["shape"])
+    codec = make_codec(config["codec"], tuple(facts["shape"]))
+    shape = codec.encoded_shape(tuple(facts["shape"]))
     objective = build("objective", config["objective"])
     _check_classifier(config, objective, reading, training)
     _check_guidance(sampling, reading, training, facts["num_classes"])
-    if len(shape) != 3 and (training.flip or training.dequantize):
-        raise UserError("config.training.flip and dequantize are for images, and these data are points: set them false")
+    if training.flip and not codec.are_images:
+        raise UserError(f"config.training.flip is for images, and the codec {codec.name} has none: set it to false")
+    if training.dequantize:
+        codec.check_dequantizes(tuple(facts["shape"]))
     given = {"num_classes": facts["num_classes"] if reading.conditional else 0}
     if reading.variance == "learned":
         given["out_channels"] = 2 * shape[-1]
@@ -174,6 +204,7 @@ def create(config, facts, initialise=initialise):
         conditional=reading.conditional,
     )
     experiment = Experiment(
+        codec=codec,
         shape=shape,
         num_classes=facts["num_classes"],
         model=model,
@@ -190,12 +221,16 @@ def create(config, facts, initialise=initialise):
         seed=config["seed"],
     )
     if sampling.classifier is not None and not experiment.classifies:
-        classifier, step = load_classifier(sampling.classifier, facts)
+        classifier, step = load_classifier(sampling.classifier, facts, codec)
         experiment = dataclasses.replace(experiment, classifier=classifier, classifier_step=step)
     experiment.sampler.rows(experiment.sampled_under)
     objective.weight(model.perturbation, model.perturbation.times[:1])
-    if len(shape) != 3 and objective.discretized:
-        raise UserError("config.objective.discretized = True is for images, and these data are points: set it to false")
+    if objective.discretized and not codec.discretized:
+        raise UserError(
+            f"config.objective.discretized = True is for images of 256 grey levels, and the codec {codec.name} has no "
+            "grey levels: set it to false"
+        )
+    _warn_of_clipping(config["sampler"], codec)
     check_variance(
         model.denoiser(params), experiment.evaluation.variance(model.variance), "config.evaluation.bound_variance"
     )
@@ -216,11 +251,11 @@ def restored(config, workdir):
     return experiment, state
 
 
-def load_classifier(folder, facts):
+def load_classifier(folder, facts, codec):
     """(classifier, its step) of the run in a folder: a `Denoiser` that puts out logits, with the averaged parameters.
 
     Raises:
-        UserError: no run of a classifier, or one of other data than those of `facts`.
+        UserError: no run of a classifier, or one of other data than those of `facts`, or with another codec.
     """
     said, folder = f"config.sampling.classifier={folder}", Path(folder)
     if not (folder / "config.json").exists():
@@ -232,6 +267,8 @@ def load_classifier(folder, facts):
         if its_facts[name] != facts[name]:
             raise UserError(f"{said} was trained on data of {name} {its_facts[name]}, and these have {facts[name]}")
     experiment = create(config, its_facts)
+    if experiment.codec != codec:
+        raise UserError(f"{said} was trained with {experiment.codec}, and this run with {codec}")
     state = newest(experiment, training_folder(folder))
     if state is None:
         raise UserError(f"{said} has no checkpoint yet: train it first")
@@ -288,6 +325,17 @@ def _check_guidance(sampling, reading, training, num_classes):
             )
         if not 0 <= sampling.label < num_classes:
             raise UserError(f"config.sampling.label = {sampling.label}: the classes are 0 to {num_classes - 1}")
+
+
+def _warn_of_clipping(sampler, codec):
+    """Logs a warning where the sampler clips x_0 to a range that the codec does not have."""
+    if sampler.get("clip_x0") and codec.clip_range != (-1.0, 1.0):
+        lies = "has no range" if codec.clip_range is None else f"lies in {list(codec.clip_range)}"
+        _log.warning(
+            "config.sampler.clip_x0 = True clips x_0 to [-1, 1], but x_0 of the codec %s %s: set it to false",
+            codec.name,
+            lies,
+        )
 
 
 def outline(build, key, perturbation, prediction="eps", **reading):

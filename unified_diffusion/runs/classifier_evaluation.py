@@ -24,6 +24,7 @@ def write_classifier_evaluation(experiment, classifier, step, dataset, workdir):
     settings, process = experiment.evaluation, classifier.perturbation
     times = measured_levels(settings, process)
     options = {"batch_size": settings.batch_size, "num_examples": settings.num_examples, "seed": settings.seed}
+    options["codec"] = experiment.codec
     right, loss = accuracy_per_level(classifier, dataset, times, **options)
     log_snr = np.asarray(process.log_snr(times), np.float64)
     columns = {"t": times, "log_snr": log_snr, "sigma": np.asarray(process.sigma(times), np.float64)}

@@ -1,11 +1,12 @@
 """The commands of a run: train, sample, evaluate, interpolate and inpaint, as `--mode` names them."""
 
 import contextlib
+import logging
 from pathlib import Path
 
 import jax
 
-from unified_diffusion.errors import UserError
+from unified_diffusion.errors import NotFinite, UserError
 from unified_diffusion.runs.build import create, data_facts, exact_mixture, load_data, restored
 from unified_diffusion.runs.classifier_evaluation import write_classifier_evaluation
 from unified_diffusion.runs.config import differences, read_config, resolve
@@ -24,9 +25,11 @@ from unified_diffusion.runs.folder import (
 from unified_diffusion.runs.inpainting import write_inpainting
 from unified_diffusion.runs.interpolation import write_interpolation
 from unified_diffusion.runs.restore import newest
-from unified_diffusion.runs.sampling import draw, picture, prepared, write_samples
+from unified_diffusion.runs.sampling import draw, prepared, write_samples
 from unified_diffusion.training import train as train_model
 from unified_diffusion.visualization import save_png
+
+_log = logging.getLogger(__name__)
 
 
 def start(config, workdir, overrides=()):
@@ -93,7 +96,7 @@ def sample(config, workdir):
     """Draws samples from a run's newest checkpoint."""
     experiment, state = restored(config, workdir)
     refuse_classifier(experiment, workdir)
-    needed = len(experiment.shape) == 1 or experiment.sampler.needs_data
+    needed = experiment.codec.shows_data or experiment.sampler.needs_data
     _sample(experiment, state, workdir, load_data(config) if needed else None)
     return 0
 
@@ -140,10 +143,14 @@ def _train(experiment, workdir, dataset):
     """(state, signal), as the training loop returns them; grids of samples are drawn during the training."""
 
     def draw_samples(denoiser, step, progress):
-        number = 64 if len(experiment.shape) == 3 else 1000
+        number = experiment.codec.num_pictured
         sampler = prepared(experiment, denoiser, dataset, number)
-        samples, labels = draw(experiment, denoiser, number, sampler, progress)
-        image = picture(samples, _reference(dataset), labels)
+        try:
+            samples, labels = draw(experiment, denoiser, number, sampler, progress)
+        except NotFinite as error:  # the network may still learn better, and its training is not stopped by a picture
+            _log.warning("no picture at step %s: %s", step, error)
+            return None
+        image = experiment.codec.picture(samples, labels, _reference(experiment, dataset))
         (workdir / "samples").mkdir(exist_ok=True)
         save_png(image, workdir / "samples" / f"step_{step:07d}.png")
         return image
@@ -158,6 +165,7 @@ def _train(experiment, workdir, dataset):
         workdir,
         experiment.seed,
         None if experiment.classifies else draw_samples,
+        experiment.codec,
     )
 
 
@@ -180,7 +188,7 @@ def _trained(experiment, config, facts, folder):
 
 def _sample(experiment, state, workdir, dataset):
     denoiser = experiment.sampled_denoiser(state)
-    write_samples(experiment, denoiser, int(state.step), workdir, dataset, _reference(dataset))
+    write_samples(experiment, denoiser, int(state.step), workdir, dataset, _reference(experiment, dataset))
 
 
 def _evaluate(experiment, state, workdir, config, test, dataset):
@@ -192,6 +200,6 @@ def _evaluate(experiment, state, workdir, config, test, dataset):
     write_evaluation(experiment, denoiser, int(state.step), test, workdir, exact_mixture(config), **data)
 
 
-def _reference(dataset):
-    """Points of the data to draw below the samples; None for images."""
-    return dataset.examples[:2000] if dataset is not None and len(dataset.shape) == 1 else None
+def _reference(experiment, dataset):
+    """Examples of the data to show with the samples; None for a codec whose pictures show none."""
+    return dataset.examples[:2000] if dataset is not None and experiment.codec.shows_data else None

@@ -15,7 +15,7 @@ from unified_diffusion.errors import UserError
 from unified_diffusion.registry import suggest
 from unified_diffusion.runs.convert import convert, literal, plain
 from unified_diffusion.runs.older import LATER, moved_overrides, moved_sections
-from unified_diffusion.runs.sections import NAMED, OPTIONAL, UNNAMED, parameters_of, target_of
+from unified_diffusion.runs.sections import DEFAULT_NAMES, NAMED, OPTIONAL, UNNAMED, parameters_of, target_of
 
 
 def read_config(config):
@@ -125,7 +125,7 @@ def _resolve_section(section, file, said):
         return _complete(section, None, dict(file), said)
     alternatives = {key: value for key, value in file.items() if isinstance(value, dict) and key in NAMED[section]}
     own = {key: value for key, value in file.items() if key not in alternatives}
-    own_name = own.pop("name", None)
+    own_name = own.pop("name", DEFAULT_NAMES.get(section))
     name = literal(said.pop("name", own_name))
     if name is None and section in OPTIONAL:
         if own or said:

@@ -47,6 +47,7 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
         num_examples=settings.num_examples,
         seed=settings.seed,
         conditional=experiment.model.conditional,
+        codec=experiment.codec,
     )
     errors = of_examples.mean(axis=0)
     weights = experiment.objective.weight(process, jnp.asarray(times))
@@ -80,7 +81,7 @@ def write_evaluation(experiment, denoiser, step, dataset, workdir, mixture=None,
         result["likelihood"] = measure_likelihood(experiment, denoiser, dataset)
         summary += f", {result['likelihood']['total']:.3f} {result['likelihood']['unit']} by the probability flow"
     if train is not None and settings.of_samples:
-        report, more = measure_samples(settings, train, dataset, workdir, data_name)
+        report, more = measure_samples(settings, train, dataset, workdir, data_name, experiment.codec)
         result |= report
         pictures |= more
         print(table(report))
@@ -101,30 +102,31 @@ def measure_bound(experiment, denoiser, dataset):
     log-SNR there, its cost (at the lowest t the reconstruction), and the point of the rate-distortion curve: the rate
     that has been spent once x_t is known, and the root mean squared error of x0_hat(x_t), on [0, 255] for images.
     """
-    settings, process = experiment.evaluation, denoiser.perturbation
-    images = len(experiment.shape) == 3
+    settings, process, codec = experiment.evaluation, denoiser.perturbation, experiment.codec
     how = {
         "num_steps": min(settings.bound_steps or process.num_steps, process.num_steps),
         "variance": settings.variance(denoiser.variance),
-        "clip_x0": images,
+        "clip_x0": codec.clip_range == (-1.0, 1.0),
     }
     bound = dataset_bound(
         denoiser,
         dataset,
         **how,
-        discretized=images,
+        discretized=codec.discretized,
         num_examples=settings.bound_examples or settings.num_examples,
         batch_size=settings.batch_size,
         seed=settings.seed,
         conditional=experiment.model.conditional,
+        codec=codec,
     )
-    unit, scale = ("bits/dim", 1.0) if images else ("nats", np.log(2) * np.prod(experiment.shape))
+    # The nats of one bit per dimension, in the codec's unit.
+    unit, scale = codec.unit, codec.in_unit(np.log(2) * np.prod(experiment.shape), experiment.shape)
     levels = {
         "t": bound.t,
         "log_snr": np.asarray(process.log_snr(bound.t), np.float64),
         "cost": scale * bound.per_level,
         "rate": scale * bound.rate,
-        "distortion": (127.5 if images else 1.0) * bound.distortion,
+        "distortion": codec.data_scale * bound.distortion,
     }
     parts = ("total", "prior", "diffusion", "reconstruction", "standard_error")
     report = {
@@ -136,12 +138,11 @@ def measure_bound(experiment, denoiser, dataset):
         "diffusion_per_level": rows_of(levels),
     }
     rate, distortion = levels["rate"], levels["distortion"]
-    if images:  # all of the bound has been sent when nothing is left to err on; points are never known exactly
+    if codec.discretized:  # when all of the bound has been sent, no error is left; a point is never known exactly
         rate, distortion = np.append(report["total"], rate), np.append(0, distortion)
-    distortion_unit = "RMSE on [0, 255]" if images else "RMSE, data units"
     return report, {
         "bound.png": plot_bound(levels["log_snr"], levels["cost"], f"{unit} a step"),
-        "rate_distortion.png": plot_rate_distortion(rate, distortion, unit, distortion_unit),
+        "rate_distortion.png": plot_rate_distortion(rate, distortion, unit, codec.error_unit),
     }
 
 

@@ -12,11 +12,11 @@ def measure_likelihood(experiment, denoiser, dataset):
     else around the grey levels; for points in nats per example, of a density. A chain is read as its continuous limit.
     "evaluations" counts the network evaluations of an example, each with its derivative along every probe.
     """
-    settings, images = experiment.evaluation, len(experiment.shape) == 3
+    settings, codec = experiment.evaluation, experiment.codec
     how = {
         "trace": settings.flow_trace,
         "num_probes": settings.flow_probes,
-        "dequantization": ("shifted" if experiment.training.dequantize else "centred") if images else "none",
+        "dequantization": _dequantization(experiment),
         "solver": settings.flow_solver,
         "rtol": settings.flow_rtol,
         "atol": settings.flow_atol,
@@ -29,11 +29,13 @@ def measure_likelihood(experiment, denoiser, dataset):
         batch_size=settings.batch_size,
         seed=settings.seed,
         conditional=experiment.model.conditional,
+        codec=codec,
         **how,
     )
-    unit, scale = ("bits/dim", 1.0) if images else ("nats", float(np.log(2) * np.prod(experiment.shape)))
+    # The nats of one bit per dimension, in the codec's unit.
+    scale = float(codec.in_unit(np.log(2) * np.prod(experiment.shape), experiment.shape))
     return {
-        "unit": unit,
+        "unit": codec.unit,
         "total": scale * found.bits_per_dim,
         "standard_error": None if found.standard_error is None else scale * found.standard_error,
         "bits_per_dim": found.bits_per_dim,
@@ -41,3 +43,10 @@ def measure_likelihood(experiment, denoiser, dataset):
         "evaluations": {"mean": found.mean_evaluations, "max": found.max_evaluations},
         **how,
     }
+
+
+def _dequantization(experiment):
+    """The way in which `flow_likelihood` makes a density of the data."""
+    if not experiment.codec.discretized:
+        return "none"
+    return "shifted" if experiment.training.dequantize else "centred"

@@ -6,7 +6,6 @@ import json
 import jax
 import numpy as np
 
-from unified_diffusion import data
 from unified_diffusion.errors import UserError
 from unified_diffusion.files import write_json
 from unified_diffusion.guidance import num_evaluations
@@ -29,6 +28,9 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
         UserError: data that are no images, no colours to find, too few images, or a sampler that cannot be conditioned.
     """
     sampling, settings = experiment.sampling, experiment.inpainting
+    codec = experiment.codec
+    if not codec.are_images:
+        raise UserError("--mode=inpaint completes images, and these data are points: give `Conditioned` a mask of them")
     mask, basis = known_part(settings.mask, experiment.shape)
     chosen = np.asarray(jax.random.permutation(named_key(sampling.seed, "inpainted"), len(dataset)))
     if len(chosen) < settings.masked_images:
@@ -59,7 +61,7 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
         flush=True,
     )
     batch = dataset.gather(chosen[: settings.masked_images])
-    images = np.asarray(data.to_model(batch["x0"]))
+    images = np.asarray(codec.encode(batch["x0"]))
     sampler = prepared(experiment, denoiser, train_data)
     sampler = Conditioned(sampler, images, mask, basis=basis, resamplings=settings.resamplings)
     known = sampler.from_basis(np.where(mask, sampler.to_basis(images), 0))
@@ -73,7 +75,7 @@ def write_inpainting(experiment, denoiser, step, dataset, workdir, train_data=No
     labels = None if label is None else np.tile(label, settings.completions)
     completions = generate(sampler, guided, keys, len(keys), experiment.shape, batch_size=len(images), labels=labels)
     rows = np.concatenate([images, known, completions])
-    picture = image_grid(np.asarray(data.to_uint8(rows)), columns=len(images))
+    picture = image_grid(codec.decode(rows, "images"), columns=len(images))
     keep_previous(png, about)
     save_png(picture, png)
     write_json(about, how)
@@ -84,10 +86,8 @@ def known_part(name, shape):
     """(mask, basis) of the known part that `inpainting.mask` names, for images of this shape.
 
     Raises:
-        UserError: points, or colours of images that have none.
+        UserError: colours of images that have none.
     """
-    if len(shape) != 3:
-        raise UserError("--mode=inpaint completes images, and these data are points: give `Conditioned` a mask of them")
     height, width, channels = shape
     if name == "grey":
         if channels != 3:

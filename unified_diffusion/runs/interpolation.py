@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from unified_diffusion import data, inversion
+from unified_diffusion import inversion
 from unified_diffusion.errors import UserError
 from unified_diffusion.files import write_json
 from unified_diffusion.keys import named_key
@@ -20,22 +20,24 @@ def write_interpolation(experiment, denoiser, step, dataset, workdir):
     images of a pair are of one class, and the whole way has that class.
 
     Raises:
-        UserError: data that are no images, or too few of them.
+        UserError: data that are no images, or too few of them; or images on the way that are not finite.
     """
     sampling, settings, conditional = experiment.sampling, experiment.interpolation, experiment.model.conditional
-    if len(experiment.shape) != 3:
+    codec = experiment.codec
+    if not codec.are_images:
         raise UserError("--mode=interpolate draws images, and these data are points")
     first, second = pairs(dataset, settings.pairs, sampling.seed, conditional)
     denoiser = experiment.unguided(denoiser)
     if denoiser.perturbation.num_steps < settings.inversion_steps:
         denoiser = denoiser.under(denoiser.perturbation.continuous)
-    how = {"num_steps": settings.inversion_steps, "spacing": "uniform", "clip_x0": True}
-    ends = [np.asarray(data.to_model(end["x0"])) for end in (first, second)]
+    how = {"num_steps": settings.inversion_steps, "spacing": "uniform", "clip_x0": codec.clip_range == (-1.0, 1.0)}
+    ends = [np.asarray(codec.encode(end["x0"])) for end in (first, second)]
     label = first["label"] if conditional else None
     way = np.asarray(inversion.interpolate(denoiser, *ends, settings.pair_images, label, **how))
-    error = 127.5 * float(np.mean(np.abs(way[:, [0, -1]] - np.stack(ends, axis=1))))
+    codec.check_finite(way, "ways")
+    error = codec.data_scale * float(np.mean(np.abs(way[:, [0, -1]] - np.stack(ends, axis=1))))
     rows = np.concatenate([ends[0][:, None], way, ends[1][:, None]], axis=1)
-    picture = image_grid(data.to_uint8(rows.reshape(-1, *experiment.shape)), columns=rows.shape[1])
+    picture = image_grid(codec.decode(rows.reshape(-1, *experiment.shape)), columns=rows.shape[1])
     png, about = workdir / "interpolation.png", workdir / "interpolation.json"
     keep_previous(png, about)
     save_png(picture, png)

@@ -1,7 +1,12 @@
 """Configs that an older version wrote: the fields that they lack, and the fields that stood in another section."""
 
 # Fields that older configs lack, with the value that their runs had in effect.
-LATER = {"denoiser.prediction_options": {}, "model.noise_embedding": "sinusoidal", "training.label_dropout": 0.0}
+LATER = {
+    "codec.name": "auto",
+    "denoiser.prediction_options": {},
+    "model.noise_embedding": "sinusoidal",
+    "training.label_dropout": 0.0,
+}
 # Fields that have moved: {the old place: the new one}. The old names keep working.
 MOVED = {
     **{f"sampling.{name}": f"interpolation.{name}" for name in ("pairs", "pair_images", "inversion_steps")},

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from unified_diffusion.codecs import codec_for
 from unified_diffusion.data import Dataset
 from unified_diffusion.evaluation import (
     Measure,
@@ -18,7 +19,7 @@ from unified_diffusion.runs.folder import read_json
 from unified_diffusion.visualization import neighbours_picture
 
 
-def measure_samples(settings, train, test, workdir, data_name):
+def measure_samples(settings, train, test, workdir, data_name, codec=None):
     """The measures of samples.npz: (their part of eval.json, their pictures by name).
 
     The part holds
@@ -30,7 +31,10 @@ def measure_samples(settings, train, test, workdir, data_name):
     - "floor": the distances of the data from themselves, as metrics with "what" was compared;
     - "neighbours": as `_neighbours` gives them;
     - "notes": a line for each measure that could not be taken.
+
+    `codec` is the run's codec; None takes the built-in one for the shape of the examples.
     """
+    codec = codec or codec_for(train.shape)
     how = read_json(workdir, "samples.json")
     with np.load(workdir / "samples.npz") as file:
         samples = Dataset(file["arr_0"])
@@ -56,7 +60,7 @@ def measure_samples(settings, train, test, workdir, data_name):
             report["notes"].append(str(reason))
     pictures = {}
     if settings.neighbours:
-        report["neighbours"], pictures = _neighbours(settings, samples, train, test)
+        report["neighbours"], pictures = _neighbours(settings, samples, train, test, codec)
     return report, pictures
 
 
@@ -86,7 +90,7 @@ def _measure(extractor, settings, samples, train, test, data_name):
     }
 
 
-def _neighbours(settings, samples, train, test, rows=8):
+def _neighbours(settings, samples, train, test, codec, rows=8):
     """The nearest training examples: (their part of eval.json, the picture).
 
     "distance_median" is over "num_samples" samples, and "distance_of_test_median" over "num_test" test examples;
@@ -94,15 +98,14 @@ def _neighbours(settings, samples, train, test, rows=8):
     interval "share_nearer_low", "share_nearer_high" (nulls without one); "closest" lists the samples
     that are nearest to one: "sample", "train" (their numbers) and "distance". Points have no picture.
     """
-    found = training_neighbours(samples, train, test, settings.neighbours)
-    images = len(train.shape) == 3
+    found = training_neighbours(samples, train, test, settings.neighbours, codec=codec)
     halves = random_halves(len(found.rows), settings.bootstrap if len(found.rows) > 1 else 0, settings.seed)
     share = found.share_nearer(halves)
     low, high = interval(share, 0.0, 1.0)
     closest = np.argsort(found.distances[:, 0], kind="stable")[:rows]
     report = {
-        "picture": "neighbours.png" if images else None,
-        "unit": "RMSE on [0, 255]" if images else "data units",
+        "picture": "neighbours.png" if codec.are_images else None,
+        "unit": codec.distance_unit,
         "distance_median": float(np.median(found.distances[:, 0])),
         "distance_of_test_median": float(np.median(found.test)),
         "share_nearer": share.value,
@@ -116,7 +119,7 @@ def _neighbours(settings, samples, train, test, rows=8):
             for i in closest
         ],
     }
-    if not images:
+    if not codec.are_images:
         return report, {}
     title = "median distance to the nearest: samples {distance_median:.1f}, test images {distance_of_test_median:.1f}"
     # On the left the samples nearest to a training image, on the right the first ones.

@@ -6,18 +6,17 @@ import json
 import jax
 import numpy as np
 
-from unified_diffusion.data import to_model, to_uint8
 from unified_diffusion.files import write_json
 from unified_diffusion.keys import named_key
 from unified_diffusion.runs.folder import keep_previous
 from unified_diffusion.runs.trajectory import write_trajectory
 from unified_diffusion.samplers import generate
 from unified_diffusion.training.mesh import batch_sharding, data_mesh
-from unified_diffusion.visualization import image_grid, plot_points, save_png
+from unified_diffusion.visualization import save_png
 
 
 def draw(experiment, denoiser, number, sampler, progress=None, evaluations=None):
-    """(samples `[number, ...]`, labels or None): uint8 images, or float32 points.
+    """(samples `[number, ...]`, labels or None); the codec has decoded the samples: uint8 images, or float32 points.
 
     Args:
         experiment: the run's objects, whose `sampling` and `under` hold.
@@ -26,6 +25,9 @@ def draw(experiment, denoiser, number, sampler, progress=None, evaluations=None)
         sampler: the experiment's sampler, as `prepared` gives it.
         progress: as in `generate`.
         evaluations: a list that gets the network evaluations of each sample, or None.
+
+    Raises:
+        NotFinite: samples have values that are NaN or infinite.
     """
     sampling, mesh = experiment.sampling, data_mesh()
     labels = experiment.labels(number)
@@ -43,7 +45,7 @@ def draw(experiment, denoiser, number, sampler, progress=None, evaluations=None)
         progress=progress,
         evaluations=evaluations,
     )
-    return (to_uint8(samples) if len(experiment.shape) == 3 else samples), labels
+    return experiment.codec.decode(np.asarray(samples)), labels
 
 
 def prepared(experiment, denoiser, dataset, limit=None):
@@ -57,17 +59,10 @@ def prepared(experiment, denoiser, dataset, limit=None):
     if sampler.needs_data:
         number = min(sampling.fitting_examples, len(dataset), limit or len(dataset))
         batch = dataset.gather(np.asarray(jax.random.permutation(key, len(dataset)))[:number])
-        x0, label = np.asarray(to_model(batch["x0"])), batch["label"] if experiment.model.conditional else None
+        x0 = np.asarray(experiment.codec.encode(batch["x0"]))
+        label = batch["label"] if experiment.model.conditional else None
     denoiser = experiment.unguided(denoiser)
     return sampler.prepare(denoiser, x0, jax.random.fold_in(key, 1), label, sampling.batch_size)
-
-
-def picture(samples, reference=None, labels=None):
-    """A grid of images, with a column for each class if there are 2 to 20 of them in turn; or a plot of points."""
-    if samples.ndim != 4:
-        return plot_points(samples, reference)
-    classes = 0 if labels is None else len(np.unique(labels))
-    return image_grid(samples, columns=classes if 1 < classes <= 20 else None)
 
 
 def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
@@ -87,7 +82,10 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
         step: the number of steps that it was trained for.
         workdir: the run's folder.
         dataset: the training data; only a sampler that needs data is given them.
-        reference: points of the data to draw below the samples, or None.
+        reference: examples of the data to show with the samples, or None.
+
+    Raises:
+        NotFinite: samples have values that are NaN or infinite; nothing is written then.
     """
     sampling = experiment.sampling
     fitting = None
@@ -126,8 +124,7 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     samples, labels = draw(experiment, denoiser, sampling.num_images, sampler, evaluations=taken)
     keep_previous(*files)
     np.savez(archive, arr_0=samples, **({} if labels is None else {"labels": labels}))
-    shown = slice(sampling.grid) if samples.ndim == 4 else slice(None)
-    save_png(picture(samples[shown], reference, None if labels is None else labels[shown]), png)
+    save_png(experiment.codec.picture(samples, labels, reference, sampling.grid), png)
     if sampling.frames:
         write_trajectory(experiment, denoiser, sampler, strips, gif)
     came_of_it, said = {}, f", {strips} and {gif}" if sampling.frames else ""

@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import typing
 
+from unified_diffusion.codecs import CODECS, codec_for
 from unified_diffusion.data import SOURCES
 from unified_diffusion.models import MODELS
 from unified_diffusion.objectives import OBJECTIVES, as_objective
@@ -19,6 +20,7 @@ from unified_diffusion.training import Optimizer, Training
 
 NAMED = {
     "data": SOURCES,
+    "codec": {"auto": codec_for, **CODECS},
     "perturbation": PERTURBATIONS,
     "model": MODELS,
     "objective": OBJECTIVES,
@@ -27,6 +29,8 @@ NAMED = {
 }
 # Named sections that may be left out; each then stands for None.
 OPTIONAL = {"under"}
+# The names that other sections have where a config gives none.
+DEFAULT_NAMES = {"codec": "auto"}
 UNNAMED = {
     "denoiser": DenoiserSettings,
     "optimizer": Optimizer,

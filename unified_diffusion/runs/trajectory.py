@@ -2,14 +2,11 @@
 
 import numpy as np
 
-from unified_diffusion.data import to_uint8
 from unified_diffusion.keys import named_key
 from unified_diffusion.perturbations import expand
-from unified_diffusion.visualization import image_grid, plot_clouds, save_gif, save_png
+from unified_diffusion.visualization import save_gif, save_png
 
-ROWS = 10
 FRAME, LAST = 120, 1500  # milliseconds
-LIMIT = 2.2  # the plane that points are shown in
 
 
 def write_trajectory(experiment, denoiser, sampler, strips, gif):
@@ -18,17 +15,10 @@ def write_trajectory(experiment, denoiser, sampler, strips, gif):
     strips.png has a row for each sample, with time from left to right; for points it is one row of panels. sampling.gif
     shows more samples at once.
     """
-    images = len(experiment.shape) == 3
-    x, t = trajectory(experiment, denoiser, sampler, min(experiment.sampling.num_images, 64 if images else 1000))
-    if images:
-        x = to_uint8(x)
-        shown = np.swapaxes(x[:, :ROWS], 0, 1)
-        save_png(image_grid(shown.reshape(-1, *shown.shape[2:]), columns=len(t)), strips)
-        pictures = [image_grid(frame) for frame in x]
-    else:
-        titles = [f"t = {time:.4g}" for time in t]
-        save_png(plot_clouds(dict(zip(titles, x, strict=True)), LIMIT), strips)
-        pictures = [plot_clouds({title: frame}, LIMIT) for title, frame in zip(titles, x, strict=True)]
+    codec = experiment.codec
+    x, t = trajectory(experiment, denoiser, sampler, min(experiment.sampling.num_images, codec.num_pictured))
+    strip, pictures = codec.strips(np.stack([codec.decode(np.asarray(frame)) for frame in x]), list(t))
+    save_png(strip, strips)
     save_gif(pictures, gif, [FRAME] * (len(t) - 1) + [LAST])
 
 

@@ -68,7 +68,7 @@ class Training:
             raise UserError(f"training.label_dropout = {self.label_dropout}: it must be at least 0 and below 1")
 
 
-def train(model, params, objective, optimizer, dataset, settings, workdir, seed, draw_samples=None):
+def train(model, params, objective, optimizer, dataset, settings, workdir, seed, draw_samples=None, codec=None):
     """Trains to `settings.steps`, starting from the newest checkpoint in `workdir` if there is one.
 
     The same seed, data, settings and number of devices give the same bits, interrupted or not.
@@ -81,8 +81,9 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
         settings: a `Training`.
         workdir: where checkpoints, metrics.jsonl, TensorBoard events and pictures go.
         seed: of the data order, the noise and dropout.
-        draw_samples: (denoiser, step, progress) -> picture `[H, W, C]` uint8, called every `settings.sample_every`
-            steps; `progress`, called now and then, ends it when the run is to stop.
+        draw_samples: (denoiser, step, progress) -> picture `[H, W, C]` uint8, or None for no picture, called every
+            `settings.sample_every` steps; `progress`, called now and then, ends it when the run is to stop.
+        codec: the `Codec` of the data, as in `make_train_step`.
 
     Returns:
         (state, signal): the last state, and the signal that stopped the run or None.
@@ -101,6 +102,7 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
         ema_decay=settings.ema_decay,
         dequantized=settings.dequantize,
         label_dropout=settings.label_dropout,
+        codec=codec,
     )
     # The memory of an objective is computed from a batch, which is split over the devices. Without this, the memory
     # might stay split, too.
@@ -145,7 +147,8 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
                     metrics.drain()
                     with metrics.paused(), contextlib.suppress(Interrupted):
                         picture = draw_samples(model.denoiser(state.ema), step, interrupt.check)
-                        metrics.picture("samples", picture, step)
+                        if picture is not None:
+                            metrics.picture("samples", picture, step)
             metrics.drain()
             checkpoints.save(state, batches)
             checkpoints.wait()

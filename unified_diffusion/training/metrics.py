@@ -13,12 +13,8 @@ import numpy as np
 import tensorboardX
 from tqdm import tqdm
 
-from unified_diffusion.errors import UserError
+from unified_diffusion.errors import NotFinite
 from unified_diffusion.files import write_text
-
-
-class NotFinite(UserError):
-    """A loss or gradient that is not a number, or infinite."""
 
 
 class Metrics:

@@ -1,4 +1,4 @@
-"""The train step takes one batch from uint8 to new parameters."""
+"""The train step takes one batch of the data to new parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from unified_diffusion.objectives import as_objective
 from unified_diffusion.training.state import TrainState
 
 
-def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantized=False, label_dropout=0.0):
+def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantized=False, label_dropout=0.0, codec=None):
     """Returns the pure function (state, batch, key) -> (state, metrics), to be put under `jax.jit`.
 
     Args:
@@ -21,16 +21,18 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
             so that the average of a short run forgets its start; 0 keeps the parameters themselves.
         dequantized: add uniform noise of one grey level to uint8 data, as NCSN does.
         label_dropout: how often the network is told nothing in place of the condition. Ho & Salimans 2022, algorithm 1.
+        codec: the `Codec` that turns the batch's examples into x_0; None takes uint8 as images and floats as points.
 
     The returned metrics are scalars: the mean loss of the batch, the norm of the gradient before clipping, and the
     means of the metrics that `objective.logged` names.
     """
     objective = as_objective(objective)
+    encode, dequantized_x0 = (to_model, dequantize) if codec is None else (codec.encode, codec.dequantize)
 
     def train_step(state, batch, key):
         step_key = jax.random.fold_in(key, state.step)
         data_key, loss_key, dropout_key = jax.random.split(step_key, 3)
-        x0 = dequantize(batch["x0"], data_key) if dequantized else to_model(batch["x0"])
+        x0 = dequantized_x0(batch["x0"], data_key) if dequantized else encode(batch["x0"])
         condition = model.condition.of(batch)
         if label_dropout:
             condition = model.condition.drop(condition, fold_name(step_key, "label dropout"), label_dropout)

@@ -5,6 +5,7 @@ training data, and raises `Unavailable` where it cannot be had. A new one is a f
 "my_module:load".
 """
 
+from unified_diffusion.codecs import codec_for
 from unified_diffusion.evaluation.features import classifier, inception, pixels
 from unified_diffusion.evaluation.features.base import FeatureExtractor, Features, Unavailable, spread
 from unified_diffusion.registry import lookup
@@ -32,7 +33,7 @@ def feature_extractors(names, train):
     found, notes = [], []
     if names == "none":
         return found, notes
-    automatic = FEATURES if len(train.shape) == 3 else ("pixels",)
+    automatic = FEATURES if codec_for(train.shape).are_images else ("pixels",)
     for name in automatic if names == "auto" else names.split(","):
         try:
             found.append(lookup(FEATURES, name.strip(), "features")(train))

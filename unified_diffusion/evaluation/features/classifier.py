@@ -15,7 +15,8 @@ import optax
 from flax import nnx
 from tqdm import tqdm
 
-from unified_diffusion.data import batches, to_model
+from unified_diffusion.codecs import Images, codec_for
+from unified_diffusion.data import batches
 from unified_diffusion.data.cache import cache_dir
 from unified_diffusion.evaluation.features.base import FeatureExtractor, Features, Unavailable, in_batches
 from unified_diffusion.files import file_lock, write_atomically
@@ -99,7 +100,7 @@ def load(train, recipe=Recipe()) -> ClassifierFeatures:
     Raises:
         Unavailable: points, or data without two classes.
     """
-    if len(train.shape) != 3:
+    if not codec_for(train.shape).are_images:
         raise Unavailable("classifier: it is for images, and these data are points")
     if train.num_classes < 2:
         raise Unavailable("classifier: the data have no labels to train it on")
@@ -135,7 +136,7 @@ def _optimizer(learning_rate, steps):
 @functools.partial(jax.jit, static_argnames=("graph", "optimizer"), donate_argnames=("state",))
 def _step(graph, params, state, images, labels, optimizer):
     def loss(params):
-        logits = nnx.merge(graph, params)(to_model(images))[1]
+        logits = nnx.merge(graph, params)(Images().encode(images))[1]
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     updates, state = optimizer.update(jax.grad(loss)(params), state, params)
@@ -144,7 +145,7 @@ def _step(graph, params, state, images, labels, optimizer):
 
 @functools.partial(jax.jit, static_argnames="graph")
 def _predict(graph, params, images):
-    features, logits = nnx.merge(graph, params)(to_model(images))
+    features, logits = nnx.merge(graph, params)(Images().encode(images))
     return Features(features, jax.nn.softmax(logits))
 
 

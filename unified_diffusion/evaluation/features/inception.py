@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
+from unified_diffusion.codecs import codec_for
 from unified_diffusion.data.cache import cache_dir
 from unified_diffusion.evaluation.features.base import FeatureExtractor, Features, Unavailable, spread
 
@@ -97,7 +98,7 @@ def load(train) -> Inception:
     Raises:
         Unavailable: one of them is missing, or the weights are damaged.
     """
-    if len(train.shape) != 3:
+    if not codec_for(train.shape).are_images:
         raise Unavailable("inception: it is for images, and these data are points")
     if importlib.util.find_spec("torch_fidelity") is None:
         raise Unavailable("inception: torch-fidelity is not installed: pip install 'unified_diffusion[fid]'")

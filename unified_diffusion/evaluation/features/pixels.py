@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from unified_diffusion.data import to_model
+from unified_diffusion.codecs import codec_for
 from unified_diffusion.evaluation.features.base import FeatureExtractor, Features, in_batches
 
 
@@ -26,4 +26,5 @@ def load(train) -> Pixels:
 
 
 def _values(examples):
-    return Features(np.asarray(to_model(examples)).reshape(len(examples), -1))
+    codec = codec_for(examples.shape[1:])
+    return Features(np.asarray(codec.encode(examples)).reshape(len(examples), -1))

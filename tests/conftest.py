@@ -1,21 +1,36 @@
 """Every call in the tests checks the annotations of the package: shapes, dtypes and types, with beartype."""
 
 import os
-import tempfile
 
+import compilation_cache
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
-# Several tests run the same program in a process of its own: it is compiled once.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="unified_diffusion_tests_"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# JAX reads these when it is imported, and processes that tests start inherit them.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache.folder()))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 install_import_hook("unified_diffusion", "beartype.beartype")
 
 # A first call compiles, so a time limit for each example would be a test of the compiler.
 hypothesis.settings.register_profile("default", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("default")
+
+
+def pytest_configure(config):
+    """Bounds the size of the compilation cache, once and before any worker starts."""
+    if not hasattr(config, "workerinput"):
+        compilation_cache.bound(compilation_cache.folder())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keeps a file's tests in one worker, which compiles and trains for them once, unless they name a group."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -68,17 +68,17 @@ class Denoiser:
 
     def __init__(
         self,
-        network,
-        perturbation,
-        parameterization="eps",
+        network: Callable,
+        perturbation: Perturbation,
+        parameterization: Parameterization | str = "eps",
         *,
-        native=None,
-        condition=None,
-        dropout_key=None,
-        prediction=None,
-        scale_input=None,
-        variance=None,
-        label=None,
+        native: Perturbation | None = None,
+        condition: Value = None,
+        dropout_key: Any = None,
+        prediction: Parameterization | str | None = None,
+        scale_input: bool | None = None,
+        variance: str | None = None,
+        label: Value = None,
     ):
         options = {"scale_input": scale_input, "variance": variance}
         values = {

@@ -33,7 +33,7 @@ class Level(NamedTuple):
     sigma: Any
     log_snr: Any
     number: Any = None
-    step: "Step | None" = None
+    step: Any = None
 
     def beside(self, x):
         """The same level with every field shaped to multiply `x` of shape `[B, ...]`."""

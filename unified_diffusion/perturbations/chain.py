@@ -28,11 +28,12 @@ class Chain(Perturbation):
 
     def at(self, t):
         index = self._index(t)
-        scales = (jnp.asarray(column, jnp.float32)[index] for column in self.table[1:4])
-        return Level(t, *scales, self.noise_label(index))
+        alpha, sigma, log_snr = (jnp.asarray(column, jnp.float32)[index] for column in self.table[1:4])
+        return Level(t, alpha, sigma, log_snr, self.noise_label(index))
 
     def exact(self, t):
-        return Level(t, *(column[t] for column in self.table[1:4]), np.asarray(self.noise_label(t)))
+        alpha, sigma, log_snr = (column[t] for column in self.table[1:4])
+        return Level(t, alpha, sigma, log_snr, np.asarray(self.noise_label(t)))
 
     def log_alpha_change(self, s, t):
         return self._change(np.log(self.table.alpha), s, t)

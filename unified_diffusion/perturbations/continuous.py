@@ -1,6 +1,7 @@
 """Processes in continuous time: noise levels as functions of t in [0, 1]."""
 
 import abc
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ class Continuous(Perturbation):
     # The formulas of a process.
 
     @abc.abstractmethod
-    def path(self, t):
+    def path(self, t) -> tuple[Any, Any]:
         """Gives (alpha, sigma) at t, each shaped like t; (1, 0) at t = 0. The ratio sigma / alpha rises strictly."""
 
     def path_log_snr(self, t):
@@ -93,11 +94,13 @@ class Continuous(Perturbation):
     # The protocol.
 
     def at(self, t):
-        return Level(t, *self._read(lambda t: (*self.path(t), self.path_log_snr(t), self.noise_label(t)), t))
+        alpha, sigma, log_snr, number = self._read(self._columns, t)
+        return Level(t, alpha, sigma, log_snr, number)
 
     def exact(self, t):
         t = np.asarray(t, np.float64)
-        return Level(t, *_in_float64(lambda: (*self.path(t), self.path_log_snr(t), self.noise_label(t))))
+        alpha, sigma, log_snr, number = _in_float64(lambda: self._columns(t))
+        return Level(t, alpha, sigma, log_snr, number)
 
     def log_alpha_change(self, s, t):
         return self._read(self.change, s, t)[0]
@@ -171,6 +174,11 @@ class Continuous(Perturbation):
             times[:-1] = 1 - (1 - times[:-1]) * (1 - self.t_min) / (1 - times[-2])
             times[-2] = self.t_min
         return times
+
+    def _columns(self, t):
+        """(alpha, sigma, log-SNR, number) of the levels at t."""
+        alpha, sigma = self.path(t)
+        return alpha, sigma, self.path_log_snr(t), self.noise_label(t)
 
     def _read(self, formulas, *times):
         """Gives the values of `formulas` at these times in float32; an integer is refused, since it counts levels."""

@@ -27,8 +27,8 @@ def quadratic(process, num_steps):
 
 def log_snr(process, num_steps):
     """Times evenly spaced in the log-SNR from the last level to the first, then 0. Lu et al. 2022, section 3.4."""
-    ends = process.exact(process.times[[-1, 0]]).log_snr
-    return np.append(_times(process, np.linspace(*ends, num_steps)), 0)
+    last, first = process.exact(process.times[[-1, 0]]).log_snr
+    return np.append(_times(process, np.linspace(last, first, num_steps)), 0)
 
 
 def karras(process, num_steps, rho=7.0):
@@ -36,8 +36,8 @@ def karras(process, num_steps, rho=7.0):
 
     Karras et al. 2022, eq. 5.
     """
-    ends = np.exp(process.exact(process.times[[-1, 0]]).log_snr / (-2 * rho))
-    return np.append(_times(process, -2 * rho * np.log(np.linspace(*ends, num_steps))), 0)
+    last, first = np.exp(process.exact(process.times[[-1, 0]]).log_snr / (-2 * rho))
+    return np.append(_times(process, -2 * rho * np.log(np.linspace(last, first, num_steps))), 0)
 
 
 SPACINGS = {"uniform": uniform, "trailing": trailing, "quadratic": quadratic, "log_snr": log_snr, "karras": karras}

@@ -44,7 +44,7 @@ UNNAMED = {
 GIVEN = {"self", "split", "example_shape", "num_classes", "out_channels", "rngs"}
 
 
-def build(section, fields, *args, **given):
+def build(section, fields, *args, **given) -> typing.Any:
     """The object that a resolved section stands for.
 
     Args:

@@ -33,7 +33,7 @@ CASES = {"vp": VP(), "ve": VE(t_min=1e-3)}
 def test_known_times_are_computed_in_float64(name):
     own, closed = PathAlone(name), CASES[name]
     t = np.concatenate([np.linspace(1e-3, 1, 50), [0.5]])
-    for mine, theirs in zip(own.exact(t), closed.exact(t), strict=True):
+    for mine, theirs in zip(own.exact(t)[1:4], closed.exact(t)[1:4], strict=True):
         assert mine.dtype == np.float64
         np.testing.assert_allclose(mine, theirs, rtol=1e-12)
     assert tuple(float(value) for value in own.exact(0.0)[1:4]) == (1.0, 0.0, np.inf)

@@ -195,7 +195,7 @@ class Mean(Parameterization):
 
 
 class OldReading(NamedTuple):
-    """The second argument of a prediction that is a function, as versions before 0.3 took it; for one release."""
+    """The second argument of a prediction that is a function, as versions before 0.2 took it; for one release."""
 
     x_t: Any
     alpha: Any
@@ -206,7 +206,7 @@ class OldReading(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Function(Parameterization):
-    """A prediction named by a function (output, reading) -> (x0, eps), as versions before 0.3 took it.
+    """A prediction named by a function (output, reading) -> (x0, eps), as versions before 0.2 took it.
 
     Args:
         function: its second argument is an `OldReading`.

@@ -1,4 +1,4 @@
-"""Names of versions before 0.3 that stay for one release."""
+"""Names of versions before 0.2 that stay for one release."""
 
 import dataclasses
 from typing import Any

@@ -346,7 +346,7 @@ class Perturbation(abc.ABC):
 
     @property
     def levels(self):
-        """The levels under the names of the versions before 0.3, for one release: use the process itself instead."""
+        """The levels under the names of the versions before 0.2, for one release: use the process itself instead."""
         from unified_diffusion.perturbations.aliases import Levels
 
         return Levels(self)

@@ -20,6 +20,24 @@ TINY = [
     "--config.evaluation.num_examples=50",
 ]
 
+DIGITS = [
+    "--config=ddpm_digits.py",
+    "--config.model.channels=4",
+    "--config.model.multipliers=1",
+    "--config.model.attention_resolutions=()",
+    "--config.perturbation.num_steps=20",
+    "--config.training.steps=4",
+    "--config.training.sample_every=0",
+    "--config.training.batch_size=8",
+    "--config.sampler.num_steps=3",
+    "--config.sampling.num_images=30",
+    "--config.evaluation.bound=false",
+    "--config.evaluation.num_levels=2",
+    "--config.evaluation.num_examples=10",
+    "--config.evaluation.bootstrap=10",
+    "--config.evaluation.features=pixels",
+]
+
 
 class Run:
     """`python -m experiments.main` as a process of its own."""

@@ -40,3 +40,19 @@ def nothing_stays_compiled():
     import jax
 
     jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """The folder of a tiny run on digits, to be copied; files that take it are in one xdist_group, and train it once.
+
+    It has 4 steps, a chain of 20 levels, 30 samples of 3 evaluations, and their metrics in pixels; no bound.
+    """
+    workdir = tmp_path_factory.mktemp("digits") / "run"
+    from tiny_runs import DIGITS, few_optimizations
+
+    from experiments.main import main
+
+    with few_optimizations():
+        assert main([*DIGITS, f"--workdir={workdir}"]) == 0
+    return workdir

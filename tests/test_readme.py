@@ -9,8 +9,10 @@ from PIL import Image
 
 import unified_diffusion as ud
 from experiments.main import main
+from unified_diffusion.version import __version__
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 TOUR, RUN, OBJECTIVE = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
@@ -52,3 +54,8 @@ def test_the_objective_of_ones_own(tmp_path, monkeypatch):
         ]
     )
     assert code == 0
+
+
+def test_the_citation_has_the_packages_version():
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {__version__}" in lines

@@ -1,5 +1,14 @@
+"""Runs and processes that the tests of this folder share."""
+
 import pytest
-from tiny_runs import TINY, Run
+from tiny_runs import TINY, Run, few_optimizations
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiles_quickly():
+    """Holds for the files of this folder alone, since the tests of others compute for long, or check the rounding."""
+    with few_optimizations():
+        yield
 
 
 @pytest.fixture

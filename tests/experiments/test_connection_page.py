@@ -47,6 +47,7 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else(written):
     text = (written / "index.html").read_text()
     found = Page(text)
@@ -58,6 +59,7 @@ def test_the_page_needs_nothing_else(written):
     assert "A rehearsal" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["loss", "gradient"])
 def test_the_identities_hold(numbers, error):
     """In float32, to the rounding of its sums."""
@@ -66,6 +68,7 @@ def test_the_identities_hold(numbers, error):
     assert all(row[error] <= 1e-5 for row in identities), identities
 
 
+@pytest.mark.slow
 def test_the_bound_comes_to_its_limit(numbers):
     """The relative error falls as 1 / T."""
     for rows in numbers["identities"]["vlb_to_likelihood"].values():
@@ -75,6 +78,7 @@ def test_the_bound_comes_to_its_limit(numbers):
             assert errors.max() < 1.5 * errors.min()
 
 
+@pytest.mark.slow
 def test_every_weighting_is_shown(numbers):
     for process in numbers["weightings"].values():
         assert list(process["weight"]) == list(process["effective_weight"]) == list(WEIGHTINGS)
@@ -82,6 +86,7 @@ def test_every_weighting_is_shown(numbers):
     assert set(numbers["gradients"]["weightings"]) == set(WEIGHTINGS)
 
 
+@pytest.mark.slow
 def test_an_ancestral_step_is_a_langevin_step_and_as_much_drift_again(numbers):
     steps = numbers["steps"]
     assert max(steps["sum_error"].values()) < 2e-5
@@ -95,6 +100,7 @@ def test_an_ancestral_step_is_a_langevin_step_and_as_much_drift_again(numbers):
     np.testing.assert_allclose(ladder["large_noise"][1:], np.sqrt(np.diff(variance)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_plain_langevin_dynamics_gets_the_weights_wrong_and_the_others_right(numbers):
     """With the exact score, which needs no training."""
     mixture = numbers["mixture"]
@@ -105,13 +111,14 @@ def test_plain_langevin_dynamics_gets_the_weights_wrong_and_the_others_right(num
 
 
 def test_the_page_before_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.connection.__main__.SECTIONS", ("weightings",))
+    monkeypatch.setattr("experiments.connection.__main__.SECTIONS", ("weightings", "steps"))  # the fast ones
     for _ in range(2):
         assert main([f"--workdir={tmp_path}"]) == 0
     names = {"index.html", "index.1.html", "connection.json", "connection.1.json", ".lock"}
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+@pytest.mark.slow
 def test_all_sections_are_there(written, numbers):
     assert set(SECTIONS) <= set(numbers)
     assert set(numbers["seconds"]) == set(SECTIONS)
@@ -127,6 +134,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_quick_networks_are_not_taken_for_trained_ones(written, capsys):
     assert main([f"--workdir={written}"]) == 2
     assert "belongs to another config" in capsys.readouterr().err

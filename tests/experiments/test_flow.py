@@ -1,6 +1,7 @@
 """The probability flow and the latents on a finished run: `--mode=sample`, `--mode=eval`, `--mode=interpolate`."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,37 +9,21 @@ from PIL import Image
 
 from experiments.main import main
 
-TINY = [
-    "--config=ddpm_digits.py",
-    "--config.model.channels=4",
-    "--config.model.multipliers=1",
-    "--config.model.attention_resolutions=()",
-    "--config.perturbation.num_steps=20",
-    "--config.training.steps=4",
-    "--config.training.sample_every=0",
-    "--config.training.batch_size=8",
-    "--config.sampler.num_steps=3",
-    "--config.sampling.num_images=4",
-    "--config.evaluation.num_levels=2",
-    "--config.evaluation.num_examples=10",
-    "--config.evaluation.bound=false",
-    "--config.evaluation.batch_size=4",
-    "--config.evaluation.features=none",
-    "--config.evaluation.neighbours=0",
-]
+pytestmark = pytest.mark.xdist_group("digits_run")
+# Without the metrics of samples, which tests/experiments/test_sample_evaluation.py looks at.
+PLAIN = ["--config.evaluation.features=none", "--config.evaluation.neighbours=0"]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    assert main([*TINY, f"--workdir={workdir}"]) == 0
-    return workdir
+def finished(digits_run, tmp_path_factory):
+    return shutil.copytree(digits_run, tmp_path_factory.mktemp("finished") / "run")
 
 
 def test_the_likelihood_of_eval(finished):
     assert "likelihood" not in json.loads((finished / "eval.json").read_text())
     loose = ["--config.evaluation.flow_rtol=0.01", "--config.evaluation.flow_atol=0.01"]
-    assert main([f"--workdir={finished}", "--mode=eval", "--config.evaluation.flow_examples=6", *loose]) == 0
+    likelihood = ["--config.evaluation.flow_examples=6", *loose]
+    assert main([f"--workdir={finished}", "--mode=eval", *likelihood, *PLAIN]) == 0
     found = json.loads((finished / "eval.json").read_text())["likelihood"]
     assert (found["unit"], found["num_examples"], found["dequantization"]) == ("bits/dim", 6, "centred")
     assert found["total"] == found["bits_per_dim"]

@@ -33,6 +33,7 @@ def finished(tmp_path_factory):
         "--config.sampling.batch_size=10",
         "--config.evaluation.num_levels=3",
         "--config.evaluation.num_examples=20",
+        "--config.evaluation.features=none",
     ]
     assert main([*arguments, f"--workdir={workdir}"]) == 0
     return workdir, arguments

@@ -13,9 +13,12 @@ from unified_diffusion.runs import config as configs
 from unified_diffusion.runs.build import restored
 
 STEPS = [
-    "--config.training.steps=6000",
-    "--config.training.checkpoint_every=500",
-    "--config.training.sample_every=3000",
+    "--config.training.steps=1200",
+    "--config.training.checkpoint_every=100",
+    "--config.training.sample_every=600",
+    "--config.evaluation.bound=false",
+    "--config.evaluation.features=none",
+    "--config.evaluation.neighbours=0",
 ]
 
 
@@ -49,24 +52,24 @@ def assert_same_run(workdir, other):
 def test_killed_twice(tiny, start, tmp_path, undisturbed):
     workdir = tmp_path / "run"
     arguments = [*tiny, *STEPS, f"--workdir={workdir}"]
-    assert start(arguments).kill_at(workdir, 700)[0] == -signal.SIGKILL
-    assert start(arguments).kill_at(workdir, 3200)[0] == -signal.SIGKILL
+    assert start(arguments).kill_at(workdir, 140)[0] == -signal.SIGKILL
+    assert start(arguments).kill_at(workdir, 640)[0] == -signal.SIGKILL
     code, output = start(arguments).wait()
     assert code == 0, output
     assert_same_run(workdir, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_asked_to_stop(number, tiny, start, tmp_path, undisturbed):
     workdir = tmp_path / "run"
     arguments = [*tiny, *STEPS, f"--workdir={workdir}"]
-    code, output = start(arguments).kill_at(workdir, 1000, number)
+    code, output = start(arguments).kill_at(workdir, 200, number)
     assert code == 128 + number, output
     assert f"{number.name}: saved step" in output
     assert "Traceback" not in output
     # It stopped between two checkpoints' steps, and lost nothing.
     step = int(final_state(workdir).step)
-    assert 1000 <= step < 6000
+    assert 200 <= step < 1200
     assert main(arguments) == 0
     assert_same_run(workdir, undisturbed)
 
@@ -85,11 +88,11 @@ def test_damaged_newest_checkpoint_is_set_aside(tiny, tmp_path, undisturbed, cap
 
     workdir = tmp_path / "run"
     shutil.copytree(undisturbed, workdir)
-    for path in (workdir / "checkpoints" / "6000" / "state").rglob("*"):
+    for path in (workdir / "checkpoints" / "1200" / "state").rglob("*"):
         if path.is_file() and path.parent.name == "d":
             path.write_bytes(path.read_bytes()[:-20])
     assert main([*tiny, *STEPS, f"--workdir={workdir}"]) == 0
-    assert "step 6000 cannot be read" in caplog.text
+    assert "step 1200 cannot be read" in caplog.text
     jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(undisturbed))
 
 

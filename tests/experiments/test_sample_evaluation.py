@@ -1,6 +1,7 @@
 """What eval.json says of samples, in `--mode=train` and `--mode=eval`."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,31 +14,12 @@ from unified_diffusion.data import SOURCES, Dataset
 from unified_diffusion.runs.sample_evaluation import measure_samples
 from unified_diffusion.runs.settings import Evaluation
 
-DIGITS = [
-    "--config=ddpm_digits.py",
-    "--config.model.channels=4",
-    "--config.model.multipliers=1",
-    "--config.model.attention_resolutions=()",
-    "--config.perturbation.num_steps=20",
-    "--config.training.steps=4",
-    "--config.training.sample_every=0",
-    "--config.training.batch_size=8",
-    "--config.sampler.num_steps=3",
-    "--config.sampling.num_images=30",
-    "--config.evaluation.bound=false",
-    "--config.evaluation.num_levels=2",
-    "--config.evaluation.num_examples=10",
-    "--config.evaluation.bootstrap=10",
-    "--config.evaluation.features=pixels",
-]
+pytestmark = pytest.mark.xdist_group("digits_run")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A tiny run on digits, its samples measured in pixels."""
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    assert main([*DIGITS, f"--workdir={workdir}"]) == 0
-    return workdir
+def finished(digits_run, tmp_path_factory):
+    return shutil.copytree(digits_run, tmp_path_factory.mktemp("finished") / "run")
 
 
 def report(workdir):

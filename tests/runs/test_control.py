@@ -125,7 +125,7 @@ def test_a_mistake_says_what_to_do(name, overrides, message):
 @pytest.mark.parametrize(
     "name",
     [
-        "ncsn_digits_conditional",
+        pytest.param("ncsn_digits_conditional", marks=pytest.mark.slow),
         pytest.param("ddpm_cifar_conditional", marks=pytest.mark.slow),
         pytest.param("ncsn_cifar_conditional", marks=pytest.mark.slow),
     ],

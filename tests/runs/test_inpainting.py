@@ -1,6 +1,7 @@
 """`--mode=inpaint`: what is known of test images, and their completions."""
 
 import json
+import shutil
 import types
 
 import jax.numpy as jnp
@@ -17,23 +18,7 @@ from unified_diffusion.runs.inpainting import known_part, write_inpainting
 from unified_diffusion.runs.settings import Inpainting, Sampling
 from unified_diffusion.samplers import Ancestral, DPMSolver
 
-DIGITS = [
-    "--config=ddpm_digits.py",
-    "--config.model.channels=4",
-    "--config.model.multipliers=1",
-    "--config.model.attention_resolutions=()",
-    "--config.perturbation.num_steps=20",
-    "--config.training.steps=2",
-    "--config.training.sample_every=0",
-    "--config.training.batch_size=8",
-    "--config.sampler.num_steps=3",
-    "--config.sampling.num_images=4",
-    "--config.evaluation.bound=false",
-    "--config.evaluation.num_levels=1",
-    "--config.evaluation.num_examples=4",
-    "--config.evaluation.features=none",
-    "--config.evaluation.neighbours=0",
-]
+pytestmark = pytest.mark.xdist_group("digits_run")
 
 
 def network(x, noise_label, label=None, *, rngs=None):
@@ -75,8 +60,8 @@ def images(workdir, side=4, columns=3):
     return picture[:, :, :: 32 // side, :: 32 // side]
 
 
-def test_a_finished_run(tmp_path, capsys):
-    assert main([*DIGITS, f"--workdir={tmp_path}"]) == 0
+def test_a_finished_run(digits_run, tmp_path, capsys):
+    shutil.copytree(digits_run, tmp_path, dirs_exist_ok=True)
     command = ["--mode=inpaint", f"--workdir={tmp_path}", "--config.inpainting.masked_images=3"]
     change = ["--config.inpainting.completions=2", "--config.inpainting.resamplings=2"]
     assert main([*command, *change]) == 0
@@ -89,7 +74,7 @@ def test_a_finished_run(tmp_path, capsys):
         np.testing.assert_array_equal(row[:, :4], original[:, :4])
     assert np.all(np.any(completions[0][:, 4:] != completions[1][:, 4:], axis=(1, 2, 3)))
     about = json.loads((tmp_path / "inpainting.json").read_text())
-    assert (about["step"], about["num_evaluations"], about["resamplings"]) == (2, 5, 2)
+    assert (about["step"], about["num_evaluations"], about["resamplings"]) == (4, 5, 2)
     assert main([*command, "--config.inpainting.mask=grey"]) == 2
     assert "these images have none: take 'half' or 'centre'" in capsys.readouterr().err
     assert main([*command, "--config.inpainting.mask=left"]) == 2

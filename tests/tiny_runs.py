@@ -1,11 +1,14 @@
 """Runs that take seconds, as processes that can be killed."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+
+import pytest
 
 TINY = [
     "--config=ddpm_toy.py",
@@ -18,6 +21,24 @@ TINY = [
     "--config.sampling.batch_size=16",
     "--config.evaluation.num_levels=4",
     "--config.evaluation.num_examples=50",
+]
+
+DIGITS = [
+    "--config=ddpm_digits.py",
+    "--config.model.channels=4",
+    "--config.model.multipliers=1",
+    "--config.model.attention_resolutions=()",
+    "--config.perturbation.num_steps=20",
+    "--config.training.steps=4",
+    "--config.training.sample_every=0",
+    "--config.training.batch_size=8",
+    "--config.sampler.num_steps=3",
+    "--config.sampling.num_images=30",
+    "--config.evaluation.bound=false",
+    "--config.evaluation.num_levels=2",
+    "--config.evaluation.num_examples=10",
+    "--config.evaluation.bootstrap=10",
+    "--config.evaluation.features=pixels",
 ]
 
 
@@ -57,3 +78,22 @@ def last_step(workdir):
         return 0
     whole = [line for line in lines if line.endswith("\n")]
     return json.loads(whole[-1])["step"] if whole else 0
+
+
+@contextlib.contextmanager
+def few_optimizations():
+    """Has XLA compile with few optimizations, here and in the processes that are started meanwhile.
+
+    Programs of tiny runs run for milliseconds and compile for seconds. Processes have to do the same: a run
+    that is killed and goes on elsewhere ends in the same bits only if it is compiled in the same way.
+    """
+    import jax
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        before = jax.config.read("jax_disable_most_optimizations")
+        jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            yield
+        finally:
+            jax.config.update("jax_disable_most_optimizations", before)

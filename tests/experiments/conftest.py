@@ -35,7 +35,7 @@ def compiles_quickly():
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory):
-    """The folder of a tiny run on digits, to be copied; files that take it are in one xdist_group, and train it once.
+    """The folder of a tiny run on digits, to be copied; files that take it are TOGETHER in one worker.
 
     It has 4 steps, a chain of 20 levels, 30 samples of 3 evaluations, and their metrics in pixels; no bound.
     """

@@ -14,8 +14,6 @@ from experiments.settings import Evaluation
 from unified_diffusion import UserError, objectives, perturbations
 from unified_diffusion.data import SOURCES, Dataset
 
-pytestmark = pytest.mark.xdist_group("digits_run")
-
 
 @pytest.fixture(scope="module")
 def finished(digits_run, tmp_path_factory):

@@ -9,7 +9,6 @@ from PIL import Image
 
 from experiments.main import main
 
-pytestmark = pytest.mark.xdist_group("digits_run")
 # Without the metrics of samples, which tests/experiments/test_sample_evaluation.py looks at.
 PLAIN = ["--config.evaluation.features=none", "--config.evaluation.neighbours=0"]
 

@@ -14,8 +14,6 @@ from unified_diffusion.data import SOURCES, Dataset
 from unified_diffusion.runs.sample_evaluation import measure_samples
 from unified_diffusion.runs.settings import Evaluation
 
-pytestmark = pytest.mark.xdist_group("digits_run")
-
 
 @pytest.fixture(scope="module")
 def finished(digits_run, tmp_path_factory):

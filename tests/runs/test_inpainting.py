@@ -18,8 +18,6 @@ from unified_diffusion.runs.inpainting import known_part, write_inpainting
 from unified_diffusion.runs.settings import Inpainting, Sampling
 from unified_diffusion.samplers import Ancestral, DPMSolver
 
-pytestmark = pytest.mark.xdist_group("digits_run")
-
 
 def network(x, noise_label, label=None, *, rngs=None):
     return jnp.tanh(x) / 4 if label is None else 0 * x + label[:, None, None, None] / 12.75

@@ -149,9 +149,7 @@ def run(row, name):
 def cases():
     for row in ROWS:
         for name in PERTURBATIONS:
-            # Each in a group of its own, since nothing is shared: in one worker the table takes minutes.
-            marks = [pytest.mark.xdist_group(f"{row}-{name}")]
-            marks += [] if name == ALWAYS[row] else [pytest.mark.slow]
+            marks = [] if name == ALWAYS[row] else [pytest.mark.slow]
             yield pytest.param(row, name, marks=marks, id=f"{row}-{name}")
 
 

@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("default")
 # Files whose tests share a trained run, and so a worker.
 TOGETHER = {
     "tests/experiments/test_flow.py": "digits_run",
-    "tests/experiments/test_inpainting.py": "digits_run",
+    "tests/runs/test_inpainting.py": "digits_run",
     "tests/experiments/test_sample_evaluation.py": "digits_run",
 }
 # Files whose tests share nothing, so that each may go to any worker: in one worker they would take minutes.

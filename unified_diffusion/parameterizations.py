@@ -20,7 +20,7 @@ from unified_diffusion.registry import choose, lookup, suggest
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parameterization(abc.ABC):
-    """What a network is shown, and what its output means.
+    """A parameterization tells how a network is shown x_t, and how x0_hat and eps_hat are read from its output.
 
     A subclass defines `read`, `target` and `log_gain`. Their `level` has fields that are shaped to multiply x_t. For
     example, a network that predicts x_0 / sigma:
@@ -41,18 +41,19 @@ class Parameterization(abc.ABC):
 
     Attributes:
         name: the name in `PARAMETERIZATIONS`.
-        between_levels: whether the network can be read between two levels of a chain; else at the nearest level.
+        between_levels: whether the network can be read between two levels of a chain; if not, it is read at the nearest
+            level.
 
     Args:
-        scale_input: show the network x_t / sqrt(alpha² + sigma²), which for DDPM is x_t itself. On NCSN's wide range of
-            noise scales the scaling keeps the input near unit variance, so that the network sees just what the network
-            of a DDPM sees.
-        variance: "fixed", or "learned": the network puts out twice the channels, and the second half v is read as the
-            log variance of the reverse step, (1 + v) / 2 of the way from the small choice to the large one. Nichol &
-            Dhariwal 2021, eq. 15.
+        scale_input: whether to show the network x_t / sqrt(alpha² + sigma²), which for DDPM is x_t itself. On NCSN's
+            wide range of noise scales the scaling keeps the input near unit variance, so that the network sees the same
+            inputs as that of a DDPM.
+        variance: "fixed" or "learned". A network with a learned variance has twice the channels in its output. The
+            second half v is read as the log variance of the reverse step, (1 + v) / 2 of the way from the small choice
+            to the large one. Nichol & Dhariwal 2021, eq. 15.
 
     Raises:
-        UserError: an unknown variance.
+        UserError: the variance is unknown.
     """
 
     name: ClassVar[str]
@@ -66,30 +67,32 @@ class Parameterization(abc.ABC):
 
     @abc.abstractmethod
     def read(self, output, x_t, level: Level) -> tuple[Float[Array, " b *d"], Float[Array, " b *d"]]:
-        """Gives (x0_hat, eps_hat) of an output of the network at x_t; together they make up x_t."""
+        """Returns (x0_hat, eps_hat) of the network's output at x_t, for which alpha x0_hat + sigma eps_hat = x_t."""
 
     @abc.abstractmethod
     def target(self, x0, eps, level: Level) -> Float[Array, " b *d"]:
-        """The output that `read` turns into (x0, eps)."""
+        """Returns the output that `read` turns into (x0, eps), which the network learns to put out."""
 
     @abc.abstractmethod
     def log_gain(self, level: Level) -> Array:
-        """log |gain| of eps_hat - eps = gain (output - target) at a fixed x_t."""
+        """Returns log |gain|, where eps_hat - eps = gain (output - target) at a fixed x_t."""
 
     def level(self, perturbation: Perturbation, t) -> Level:
-        """The `Level` at t, with all that this parameterization needs to know of it."""
+        """Returns the `Level` at t, with its `step` where `read`, `target` or `log_gain` needs it."""
         return perturbation.at(t)
 
     def inputs(self, x_t, level: Level) -> tuple[Array, Array]:
-        """Gives (x, noise label) as the network is shown them; the noise label `[B]` is the number of the level."""
+        """Returns (x, noise label), the inputs of the network; the noise label `[B]` is the number of the level."""
         x = x_t / level.beside(x_t).norm if self.scale_input else x_t
         return x, jnp.asarray(level.number)
 
     def split(self, output, x_t):
-        """Gives (prediction, fraction), each shaped like x_t; the fraction is None where the variance is fixed.
+        """Splits the network's output into (prediction, fraction), each shaped like x_t.
+
+        The fraction (1 + v) / 2 tells the learned variance, see `Parameterization`; it is None for a fixed variance.
 
         Raises:
-            UserError: a learned variance, and a network that has not twice the channels of x_t.
+            UserError: the variance is learned, and the output does not have twice the channels of x_t.
         """
         if self.variance == "fixed":
             return output, None
@@ -174,7 +177,10 @@ class Score(Parameterization):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mean(Parameterization):
-    """The network predicts a x0 + b x_t, DDPM's mu-tilde of the step to the level below. Ho et al. 2020, eq. 7."""
+    """The network predicts a x0 + b x_t, which is DDPM's mu-tilde of the step to the level below.
+
+    Ho et al. 2020, eq. 7.
+    """
 
     name = "mean"
 
@@ -195,7 +201,10 @@ class Mean(Parameterization):
 
 
 class OldReading(NamedTuple):
-    """The second argument of a prediction that is a function, as versions before 0.2 took it; for one release."""
+    """The second argument of the function of a `Function`.
+
+    Versions before 0.2 called functions with it; it stays for one release.
+    """
 
     x_t: Any
     alpha: Any
@@ -206,10 +215,10 @@ class OldReading(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Function(Parameterization):
-    """A prediction named by a function (output, reading) -> (x0, eps), as versions before 0.2 took it.
+    """A function (output, reading) -> (x0, eps) as a parameterization, for predictions of versions before 0.2.
 
     Args:
-        function: its second argument is an `OldReading`.
+        function: the function, whose second argument is an `OldReading`.
         scale_input, variance: as in `Parameterization`.
     """
 
@@ -237,10 +246,16 @@ PARAMETERIZATIONS = {"eps": Eps, "x0": X0, "v": V, "score": Score, "mean": Mean}
 
 
 def parameterization(name: str, **options) -> Parameterization:
-    """The parameterization called `name`, or "module:Class", with its options: parameterization("v", scale_input=True).
+    """Returns the parameterization called `name`, with these options.
+
+        parameterization("v", scale_input=True)
+
+    Args:
+        name: a name in `PARAMETERIZATIONS`, or "module:Class" for one of one's own.
+        options: the fields of that class.
 
     Raises:
-        UserError: an unknown name, or a value that an option does not take.
+        UserError: the name or an option is unknown, or an option does not take its value.
     """
     found = lookup(PARAMETERIZATIONS, name, "prediction")
     fields = (

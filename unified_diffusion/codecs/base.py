@@ -63,13 +63,13 @@ class Codec(abc.ABC):
 
     @abc.abstractmethod
     def encode(self, x: Shaped[Array | np.ndarray, "b ..."]) -> Float[Array, "b ..."]:
-        """x_0 of examples, in float32; `jax.jit` can trace it, and the training step calls it for every batch."""
+        """Returns x_0 of examples in float32. The training step calls this method under `jax.jit` for every batch."""
 
     def dequantize(self, x: Shaped[Array | np.ndarray, "b ..."], key: Key[Array, ""]) -> Float[Array, "b ..."]:
-        """x_0 of examples with uniform noise of one grey level added, so that x_0 has a density.
+        """Returns x_0 of examples with uniform noise of one grey level added, so that x_0 has a density.
 
         Raises:
-            UserError: this codec knows of no grey levels.
+            UserError: the examples of this codec have no grey levels.
         """
         raise UserError(
             f"config.training.dequantize = True adds noise of a grey level, and the codec {self.name} has no grey "
@@ -80,22 +80,22 @@ class Codec(abc.ABC):
         """Checks that the codec can dequantise examples of a shape, without computing anything.
 
         Raises:
-            UserError: it cannot.
+            UserError: the codec cannot dequantise them.
         """
         jax.eval_shape(self.dequantize, jax.ShapeDtypeStruct((2, *shape), self.dtype), jax.random.key(0))
 
     @abc.abstractmethod
     def to_data(self, x0: Float[Array | np.ndarray, "b ..."]) -> Shaped[Array | np.ndarray, "b ..."]:
-        """The examples of x_0, in the type and the shape of the data. Call `decode`, which checks x_0 first."""
+        """Returns the examples of x_0, in the type and the shape of the data. Call `decode`, which checks x_0 first."""
 
     def decode(
         self, x0: Float[Array | np.ndarray, "b ..."], kind: str = "samples"
     ) -> Shaped[Array | np.ndarray, "b ..."]:
-        """The examples of x_0, as they are written to a file and shown.
+        """Returns the examples of x_0, as they are written to files and shown.
 
         Args:
             x0: a batch of x_0. An array of NumPy is checked first, and gives an array of NumPy of the type `dtype`. An
-                array of JAX, which may be traced, is not checked.
+                array of JAX is not checked, since it may be traced.
             kind: the plural name of the batch's members, for the error message.
 
         Raises:
@@ -120,7 +120,7 @@ class Codec(abc.ABC):
         bad = ~finite.all(axis=tuple(range(1, finite.ndim)))
         if bad.any():
             raise NotFinite(
-                f"{bad.sum():,} of {len(bad):,} {kind} have values that are NaN or infinite, the first of them is "
+                f"{bad.sum():,} of {len(finite):,} {kind} have values that are NaN or infinite, the first of them is "
                 f"number {int(bad.argmax())}: take another sampler or more of its steps, or train with a lower "
                 "optimizer.learning_rate"
             )
@@ -143,7 +143,7 @@ class Codec(abc.ABC):
             )
 
     def encoded_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of one x_0, for examples of a shape; found by tracing `encode`, without computing it.
+        """Returns the shape of one x_0, for examples of a given shape, from a trace of `encode` that computes nothing.
 
         Raises:
             UserError: `encode` does not return one x_0 in float32 for each example.
@@ -158,7 +158,7 @@ class Codec(abc.ABC):
         return x0.shape[1:]
 
     def in_unit(self, nats: Any, shape: tuple[int, ...]) -> Any:
-        """Nats of an example, in `unit`.
+        """Converts likelihoods from nats to `unit`.
 
         Args:
             nats: negative log-likelihoods of whole examples, in nats.
@@ -167,7 +167,7 @@ class Codec(abc.ABC):
         return nats
 
     def distance(self, squared: Float[np.ndarray, "*shape"], size: int) -> Float[np.ndarray, "*shape"]:
-        """The distance of examples in `distance_unit`, which is Euclidean by default.
+        """Returns the distance of examples in `distance_unit`, which is the Euclidean distance by default.
 
         Args:
             squared: the sum of the squared differences of all values of two examples of the data.
@@ -183,7 +183,7 @@ class Codec(abc.ABC):
         reference: Shaped[np.ndarray, "n ..."] | None = None,
         most: int | None = None,
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """A picture of examples.
+        """Draws a picture of examples, uint8 `[height, width, 3]`.
 
         Args:
             examples: decoded samples, or data.
@@ -196,8 +196,10 @@ class Codec(abc.ABC):
     def strips(
         self, frames: Shaped[np.ndarray, "frames b ..."], times: list[float], rows: int = 10
     ) -> tuple[UInt8[np.ndarray, "height width 3"], list[UInt8[np.ndarray, "h w 3"]]]:
-        """Pictures of a batch on its way from noise to data: (one picture with time from left to right, a picture of
-        each frame).
+        """Draws a batch on its way from noise to data.
+
+        Returns:
+            (one picture with time from left to right, a list with a picture of each frame), uint8 `[height, width, 3]`.
 
         Args:
             frames: the decoded batch at several times.

@@ -1,4 +1,4 @@
-"""Points, which are shown to a model as they are."""
+"""The codec of points, which a model is shown as they are."""
 
 import dataclasses
 from typing import ClassVar
@@ -8,12 +8,12 @@ import numpy as np
 
 from unified_diffusion.codecs.base import Codec
 
-LIMIT = 2.2  # points on their way are shown in the square [-LIMIT, LIMIT]²
+LIMIT = 2.2  # points on their way from noise to data are shown in the square [-LIMIT, LIMIT]²
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Points(Codec):
-    """Points `[dimensions]` in float32, unchanged: x_0 = x.
+    """The codec of points `[dimensions]` in float32, with x_0 = x.
 
     Likelihoods are densities in nats per example, and distances are Euclidean, in the data's own unit.
     """
@@ -24,7 +24,7 @@ class Points(Codec):
     shows_data: ClassVar[bool] = True
 
     def encode(self, x):
-        """x_0 = x.
+        """Returns x_0 = x.
 
         Raises:
             TypeError: x holds no floating-point numbers.
@@ -35,17 +35,17 @@ class Points(Codec):
         return x
 
     def to_data(self, x0):
-        """x = x_0."""
+        """Returns x = x_0."""
         return x0
 
     def picture(self, examples, labels=None, reference=None, most=None):
-        """A scatter plot of all points in the plane, over the reference."""
+        """Draws a scatter plot of all points in the plane, over the reference."""
         from unified_diffusion.visualization import plot_points
 
         return plot_points(examples, reference)
 
     def strips(self, frames, times, rows=10):
-        """A panel of all points for each time, in one row; each frame is such a panel."""
+        """Draws a panel of all points for each time, in one row and as one picture per frame."""
         from unified_diffusion.visualization import plot_clouds
 
         titles = [f"t = {time:.4g}" for time in times]

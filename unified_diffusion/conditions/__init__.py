@@ -8,10 +8,10 @@ __all__ = ["ClassLabels", "Condition", "Unconditional", "Value", "condition_of"]
 
 
 def condition_of(network) -> Condition:
-    """The condition of a network, which may be any callable.
+    """Returns the `Condition` of a network, which may be any callable.
 
-    A network says what it is told by an attribute `condition`, a `Condition`, or by an attribute `num_classes`, which
-    stands for `ClassLabels(num_classes)`. A network with neither is told nothing.
+    A network states its condition in an attribute `condition`, a `Condition`, or in an attribute `num_classes`, which
+    stands for `ClassLabels(num_classes)`. A network with neither attribute is told nothing.
     """
     own = getattr(network, "condition", None)
     if isinstance(own, Condition):

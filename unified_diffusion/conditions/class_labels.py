@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from unified_diffusion.conditions.base import Condition
 from unified_diffusion.errors import UserError
@@ -17,10 +18,11 @@ UNSAID = (
 
 @dataclasses.dataclass(frozen=True)
 class ClassLabels(Condition):
-    """Integers `[B]`: the classes 0 … num_classes - 1, and num_classes for "no label".
+    """Class labels are integers `[B]`: the classes 0 … num_classes - 1, and num_classes for "no label".
 
     Args:
-        num_classes: the number of classes; None for a network that does not say it, and so cannot be told nothing.
+        num_classes: the number of classes, or None for a network that does not state it; such a network has no label
+            that means "no label".
 
     Raises:
         UserError: fewer than one class.
@@ -48,7 +50,7 @@ class ClassLabels(Condition):
             raise UserError(
                 f"class labels of shape {list(value.shape)} for {batch_size} examples: give one label, or one for each"
             )
-        if not isinstance(value, jax.core.Tracer) and value.size:
+        if not isinstance(value, Tracer) and value.size:
             known = np.asarray(value)
             low, high = int(known.min()), int(known.max())
             if low < 0 or (self.num_classes is not None and high > self.num_classes):

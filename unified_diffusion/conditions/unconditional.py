@@ -9,7 +9,7 @@ from unified_diffusion.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Unconditional(Condition):
-    """The network is told x_t and the noise level, and nothing else."""
+    """The condition of a network that is told x_t and the noise level, and nothing else."""
 
     told = False
 
@@ -20,5 +20,5 @@ class Unconditional(Condition):
         raise UserError(UNSAID)
 
     def check(self, value, batch_size):
-        """Gives the value as it is: a callable of the user's own may read a label without saying so."""
+        """Returns the value as it is, because a callable of the user's own may read labels without stating it."""
         return value

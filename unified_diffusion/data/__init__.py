@@ -1,7 +1,11 @@
-"""Where examples come from, and how they become batches.
+"""Data sources, which read examples, and the pipeline that makes batches of them.
 
-`SOURCES` names every built-in source; each is `load(split="train", *, options) -> Dataset | StreamedDataset`, with
-`split` "train" or "test". A new source is one new file and one line here.
+`SOURCES` names every built-in source. A source is a function `load(split="train", *, options)` that returns a `Dataset`
+or a `StreamedDataset`, where `split` is "train" or "test". A new source is one new file and one line here.
+
+    dataset = SOURCES["digits"]("train")
+    batch = next(batches(dataset, 128, seed=0))
+    x0 = to_model(batch["x0"])
 """
 
 from unified_diffusion.data import cifar10, digits, folder, tfds, toy

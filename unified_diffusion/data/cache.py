@@ -1,4 +1,4 @@
-"""Decoded images kept in the user's cache, so that the second run starts in seconds."""
+"""A cache of decoded images in the user's cache folder, so that the second run starts in seconds."""
 
 import logging
 import os
@@ -15,12 +15,12 @@ _log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/unified_diffusion`, or `~/.cache/unified_diffusion`."""
+    """Returns the cache folder: `$XDG_CACHE_HOME/unified_diffusion`, or `~/.cache/unified_diffusion`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "unified_diffusion"
 
 
 def load(key: str) -> Dataset | None:
-    """The dataset stored under the key; None when there is none, or none that can be read (checksums are compared)."""
+    """Returns the dataset stored under the key, or None where none is stored or the file's checksums do not match."""
     path = cache_dir() / f"{key}.npz"
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -34,7 +34,10 @@ def load(key: str) -> Dataset | None:
 
 
 def save(key: str, dataset: Dataset) -> None:
-    """Writes the dataset under the key, whole or not at all; a full or read-only disk is a warning."""
+    """Writes the dataset under the key, completely or not at all.
+
+    A disk that is full or read-only leads to a warning and not to an error, since the cache only saves time.
+    """
     arrays = {"examples": dataset.examples, "class_names": np.array(dataset.class_names, np.str_)}
     if dataset.labels is not None:
         arrays["labels"] = dataset.labels

@@ -1,4 +1,4 @@
-"""CIFAR-10, prepared once by TFDS without TensorFlow, then held in memory."""
+"""CIFAR-10. TFDS prepares the data once, without TensorFlow; the images are then held in memory."""
 
 import hashlib
 import http.client
@@ -21,19 +21,19 @@ MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 def load(
     split: str = "train", *, path: str = "", data_dir: str = "~/tensorflow_datasets", cache: bool = True
 ) -> Dataset:
-    """50,000 images to train and 10,000 to test, uint8 [N, 32, 32, 3], ten labels. Krizhevsky 2009.
+    """Reads CIFAR-10: 50,000 images to train and 10,000 to test, uint8 [N, 32, 32, 3], ten labels. Krizhevsky 2009.
 
     The first call prepares the data below `data_dir`, from `cifar-10-binary.tar.gz`; later calls need no archive.
 
     Args:
         split: "train" or "test".
-        path: the archive, or the folder it lies in; empty: `data_dir`, its `downloads` and `downloads/manual`, and then
-            a download of 170 MB.
-        data_dir: where TFDS keeps prepared data.
-        cache: keep the decoded images in the user's cache folder, and take them from there.
+        path: the archive, or the folder that holds it. If `path` is empty, the archive is looked for in `data_dir`, in
+            its `downloads` and in its `downloads/manual`, and else downloaded (170 MB).
+        data_dir: the folder in which TFDS keeps prepared data.
+        cache: whether to keep the decoded images in the user's cache folder, and to read them from there.
 
     Raises:
-        UserError: no archive where `path` says, a damaged one, or a download that failed.
+        UserError: there is no archive at `path`, the archive is damaged, or the download failed.
     """
     check_split(split)
     builder = prepared(path, Path(data_dir).expanduser())
@@ -41,7 +41,7 @@ def load(
 
 
 def prepared(path, data_dir):
-    """The TFDS builder, its data prepared now if they are not."""
+    """Returns the TFDS builder of CIFAR-10, and prepares its data first where they are not prepared."""
     from unified_diffusion.data.cifar10_builder import Cifar10Png  # imported here: TFDS takes a second
 
     builder = Cifar10Png(data_dir=data_dir)
@@ -51,18 +51,18 @@ def prepared(path, data_dir):
     try:
         builder.download_and_prepare()
     except OSError:
-        if not is_prepared(builder):  # of several processes the fastest wins, and the others take its data
+        if not is_prepared(builder):  # else another process was faster, and its data do as well
             raise
     return Cifar10Png(data_dir=data_dir)
 
 
 def is_prepared(builder):
-    """Whether the data are there, whole: TFDS moves them into place at the end."""
+    """Returns whether the data are complete. TFDS moves them into place when all are written, so existence tells it."""
     return (builder.data_path / "dataset_info.json").exists()
 
 
 def find_archive(path, data_dir):
-    """The archive on this machine, or None when it has to be downloaded."""
+    """Returns the path of the archive on this machine, or None if the archive has to be downloaded."""
     if path:
         given = Path(path).expanduser()
         places = [given, given / ARCHIVE]
@@ -77,7 +77,7 @@ def find_archive(path, data_dir):
 
 
 def download(folder, url=URL, md5=MD5, timeout=30):
-    """Downloads the archive into the folder, whole and checked or not at all."""
+    """Downloads the archive into the folder and returns its path; a file whose MD5 is wrong is not kept."""
 
     def write(file):
         found = fetch(url, file, timeout)
@@ -93,7 +93,7 @@ def download(folder, url=URL, md5=MD5, timeout=30):
 
 
 def fetch(url, file, timeout):
-    """Writes what the URL gives to an open file; returns its MD5."""
+    """Downloads a URL into an open file and returns the MD5 of the bytes."""
     digest = hashlib.md5(usedforsecurity=False)
     with urllib.request.urlopen(url, timeout=timeout) as response:
         total = int(response.headers.get("Content-Length") or 0) or None

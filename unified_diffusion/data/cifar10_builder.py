@@ -1,6 +1,6 @@
 """CIFAR-10 as a TFDS builder that needs no TensorFlow: PNG bytes in array_record files.
 
-Imported only by those who prepare or read it: TFDS takes a second to load.
+This module is imported only where CIFAR-10 is prepared or read, because TFDS takes a second to load.
 """
 
 import io
@@ -17,7 +17,7 @@ RECORD = 1 + 3 * 32 * 32  # a label byte, then 32 x 32 pixels as three planes
 
 
 class Cifar10Png(tfds.core.GeneratorBasedBuilder):
-    """The 60,000 images in the archive's own order. Krizhevsky 2009."""
+    """The builder of the 60,000 images, which keep the order of the archive. Krizhevsky 2009."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -53,14 +53,17 @@ class Cifar10Png(tfds.core.GeneratorBasedBuilder):
 
 
 def records(archive, name):
-    """uint8 [N, 3073]: the records of one file in the archive.
+    """Returns the records of one file in the archive, uint8 [N, 3073]: a label and 3 x 32 x 32 pixels each.
 
     Raises:
-        UserError: a damaged archive, or one that lacks the file.
+        UserError: the archive is damaged, or lacks the file.
     """
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            data = tar.extractfile(f"cifar-10-batches-bin/{name}").read()
+            member = tar.extractfile(f"cifar-10-batches-bin/{name}")
+            if member is None:
+                raise ValueError("it is no file")
+            data = member.read()
     except (tarfile.TarError, EOFError, OSError, KeyError, AttributeError, ValueError) as error:
         raise UserError(f"{archive} is not the CIFAR-10 binary archive, or it is damaged: {name}: {error}") from error
     if not data or len(data) % RECORD:

@@ -1,4 +1,4 @@
-"""The two things a source returns: examples held in memory, or decoded as they are asked for."""
+"""The two kinds of datasets that a source returns: one is held in memory, the other is decoded on demand."""
 
 import dataclasses
 import functools
@@ -17,15 +17,17 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples held in memory.
+    """A dataset whose examples are held in memory.
+
+        Dataset(np.zeros((100, 8, 8, 1), np.uint8), labels=np.arange(100, dtype=np.int32) % 10)
 
     Attributes:
         examples: uint8 [N, H, W, C] images, or float32 [N, D] points.
         labels: int32 [N] in [0, num_classes), or None.
-        class_names: one name a class, or empty.
+        class_names: one name for each class, or empty.
 
     Raises:
-        UserError: other dtypes or shapes, labels that do not match the examples or the class names.
+        UserError: the dtype or the shape is another, or the labels do not match the examples or the class names.
     """
 
     examples: Shaped[np.ndarray, "count ..."]
@@ -44,19 +46,19 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one example."""
+        """The shape of one example, such as (H, W, C)."""
         return self.examples.shape[1:]
 
     @functools.cached_property
     def num_classes(self) -> int:
-        """The number of classes; 0 without labels."""
+        """The number of classes, or 0 for a dataset without labels."""
         if self.labels is None:
             return 0
         return len(self.class_names) or int(self.labels.max(initial=-1)) + 1
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of the SHA-256 of the examples and labels: the same data has the same fingerprint anywhere."""
+        """16 hex digits of the SHA-256 of the examples and labels: equal data have equal ones on any machine."""
         digest = hashlib.sha256(f"{self.examples.dtype.str}{self.examples.shape}".encode())
         digest.update(np.ascontiguousarray(self.examples).data)
         if self.labels is not None:
@@ -64,7 +66,7 @@ class Dataset:
         return digest.hexdigest()[:16]
 
     def gather(self, indices: Integer[np.ndarray, " b"]) -> dict[str, np.ndarray]:
-        """{"x0": [B, ...], "label": int32 [B] if labelled}, in the order of the indices."""
+        """Returns the batch {"x0": [B, ...], "label": int32 [B], if there are labels} in the order of the indices."""
         if self.labels is None:
             return {"x0": self.examples[indices]}
         return {"x0": self.examples[indices], "label": self.labels[indices]}
@@ -72,7 +74,7 @@ class Dataset:
 
 @runtime_checkable
 class RandomAccess(Protocol):
-    """items[i] for i in range(len(items)): (uint8 [H, W, C], label or None)."""
+    """A sequence of examples: items[i] is (uint8 [H, W, C], label or None) for i in range(len(items))."""
 
     def __len__(self) -> int: ...
 
@@ -81,17 +83,17 @@ class RandomAccess(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StreamedDataset:
-    """Images decoded as they are asked for, for data that memory cannot hold.
+    """A dataset whose images are decoded when a batch needs them, for data that memory cannot hold.
 
-    An unreadable image is named in a warning and the next readable one takes its place, so that batches keep their size
-    and depend on nothing but the data.
+    If an image is unreadable, a warning names it and the next readable image takes its place. Batches therefore keep
+    their size and depend on nothing but the data.
 
     Attributes:
-        items: items[i] is (uint8 [H, W, C], label or None); raises UnreadableImage. Worker processes pickle it.
-        shape: (H, W, C).
-        num_classes: 0 without labels.
-        class_names: one name a class, or empty.
-        fingerprint: 16 hex digits standing for the names and sizes of the files, not for their pixels.
+        items: items[i] is (uint8 [H, W, C], label or None), or raises UnreadableImage. Worker processes pickle `items`.
+        shape: (H, W, C) of one example.
+        num_classes: the number of classes, or 0 without labels.
+        class_names: one name for each class, or empty.
+        fingerprint: 16 hex digits of a hash of the files' names and sizes; their pixels are not read for it.
     """
 
     items: RandomAccess
@@ -104,7 +106,7 @@ class StreamedDataset:
         return len(self.items)
 
     def gather(self, indices: Integer[np.ndarray, " b"]) -> dict[str, np.ndarray]:
-        """{"x0": uint8 [B, H, W, C], "label": int32 [B] if labelled}, in the order of the indices."""
+        """Returns the batch {"x0": uint8 [B, H, W, C], "label": int32 [B], if any} in the order of the indices."""
         images, labels = zip(*(self._read(int(index)) for index in indices), strict=True)
         if self.num_classes == 0:
             return {"x0": np.stack(images)}

@@ -1,4 +1,4 @@
-"""The image files of a folder, a zip or a tar: their names, and their bytes, with nothing ever written to disk."""
+"""The image files of a folder, a zip or a tar: their names and their bytes. Nothing is ever written to disk."""
 
 import bz2
 import dataclasses
@@ -31,22 +31,27 @@ TAR_OPENERS = {
 
 @dataclasses.dataclass
 class Skipped:
-    """What was left out and why, so that it is told once and not image by image."""
+    """The list of the files that were left out, with the reasons, so that one warning can name them all."""
 
     reasons: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, name, reason):
+        """Notes that a file was left out, for this reason."""
         self.reasons.append(f"{name!r} ({reason})")
 
     def warn(self, where):
-        """One warning: how many, and the first few."""
+        """Logs one warning with the number of files left out and the first five of them; none where all were used."""
         if self.reasons:
             first = ", ".join(self.reasons[:5]) + (", …" if len(self.reasons) > 5 else "")
             _log.warning("%s: %d file(s) skipped: %s", where, len(self.reasons), first)
 
 
 def tidy(name, skipped):
-    """The name as a relative POSIX path, or None for what is no image of ours; unsafe names are counted."""
+    """Returns the name as a relative POSIX path, or None for a file that is not read.
+
+    Hidden files and files that are no images are passed over silently; an unsafe name, such as one with "..", is noted
+    in `skipped`.
+    """
     path = PurePosixPath(name.replace("\\", "/"))
     if any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in path.parts):
         return None
@@ -59,12 +64,12 @@ def tidy(name, skipped):
 
 
 def tar_suffix(path):
-    """The ending of `TAR_OPENERS` that the path has, or None."""
+    """Returns the key of `TAR_OPENERS` with which the path's name ends, or None."""
     return next((end for end in TAR_OPENERS if path.name.lower().endswith(end)), None)
 
 
 class Folder:
-    """A folder of the user's own: links are followed, each real folder once."""
+    """The images in a folder of the user's. Links are followed, and a folder that is reached twice is read once."""
 
     def __init__(self, path: Path, skipped: Skipped):
         self.path = path
@@ -93,7 +98,11 @@ class Folder:
                     self._files[relative] = (status.st_size, status.st_mtime_ns)
 
     def read(self, name) -> bytes:
-        """The bytes of one file."""
+        """Returns the bytes of one file.
+
+        Raises:
+            UnreadableImage: the file has more than `images.MAX_BYTES`, or cannot be read.
+        """
         if self._files[name][0] > images.MAX_BYTES:
             raise images.UnreadableImage(f"more than {images.MAX_BYTES} bytes")
         try:
@@ -102,16 +111,16 @@ class Folder:
             raise images.UnreadableImage(str(error)) from error
 
     def signature(self) -> str:
-        """Changes when a file comes, goes, or is written."""
+        """Returns a hash of the files' names, sizes and times of writing, which changes with any file of the folder."""
         return digest(f"{name}\0{size}\0{mtime}" for name, (size, mtime) in sorted(self._files.items()))
 
     def contents(self) -> str:
-        """Names and sizes alone: the same for a copy elsewhere."""
+        """Returns a hash of the names and sizes alone, so that a copy of the folder has an equal one."""
         return digest(f"{name}\0{size}" for name, (size, _) in sorted(self._files.items()))
 
 
 class Zip:
-    """A zip read in place, from several threads or (pickled) processes."""
+    """The images in a zip, which is read in place; threads share the object, and worker processes pickle it."""
 
     def __init__(self, path: Path, skipped: Skipped):
         self.path = path
@@ -138,7 +147,11 @@ class Zip:
         return {key: value for key, value in vars(self).items() if key != "_archive"}
 
     def read(self, name) -> bytes:
-        """The bytes of one file; never more than MAX_BYTES, whatever the archive says of itself."""
+        """Returns the bytes of one file.
+
+        Raises:
+            UnreadableImage: the file is damaged, or has more than `images.MAX_BYTES`, whatever size the archive states.
+        """
         try:
             with self._archive.open(self._files[name]) as member:
                 return limited(member)
@@ -154,28 +167,29 @@ class Zip:
             raise images.UnreadableImage(f"{type(e).__name__}: {e}") from e
 
     def signature(self) -> str:
-        """Changes when the archive is written."""
+        """Returns the archive's size and time of writing, which change when the archive is written."""
         return file_signature(self.path)
 
     def contents(self) -> str:
-        """Names, sizes and checksums of the files."""
+        """Returns a hash of the names, sizes and checksums of the files."""
         return digest(f"{name}\0{info.file_size}\0{info.CRC}" for name, info in sorted(self._files.items()))
 
 
 def tar_members(path: Path, skipped: Skipped):
-    """(name, bytes) of each image, in the archive's order, in one sequential pass.
+    """Yields (name, bytes) of each image in the archive's order, in one sequential pass.
 
     Raises:
-        UserError: a damaged or truncated archive.
+        UserError: the archive is damaged or truncated.
     """
     try:
-        # Decompressed by us: tarfile's own stream takes a truncated archive for a complete one.
+        # The stream is decompressed here, because tarfile's own stream takes a truncated archive for a complete one.
         with (
-            TAR_OPENERS[tar_suffix(path)](path, "rb") as stream,
+            TAR_OPENERS[tar_suffix(path) or ".tar"](path, "rb") as stream,
             tarfile.open(fileobj=stream, mode="r|", errorlevel=1) as archive,
         ):
             for member in archive:
-                archive.members = []  # tarfile remembers every header, and nobody asks for them
+                # tarfile remembers every header in `members`, which fills the memory; its stub lacks this attribute.
+                archive.members = []  # pyright: ignore[reportAttributeAccessIssue]
                 name = tidy(member.name, skipped)
                 if name is None or member.isdir():
                     continue
@@ -183,16 +197,16 @@ def tar_members(path: Path, skipped: Skipped):
                     skipped.add(member.name, "not a plain file")
                 elif member.size > images.MAX_BYTES:
                     skipped.add(member.name, f"more than {images.MAX_BYTES} bytes")
-                else:
-                    yield name, archive.extractfile(member).read()
-            while stream.read(2**20):  # to the end, so that the checksum is compared
+                elif (content := archive.extractfile(member)) is not None:
+                    yield name, content.read()
+            while stream.read(2**20):  # the stream is read to its end, so that the checksum is compared
                 pass
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
         raise UserError(f"{path} is no readable tar archive, or it is cut short: {error}") from error
 
 
 def limited(member):
-    """All of an open file, or UnreadableImage beyond MAX_BYTES."""
+    """Returns all bytes of an open file, or raises UnreadableImage for more than `images.MAX_BYTES`."""
     data = member.read(images.MAX_BYTES + 1)
     if len(data) > images.MAX_BYTES:
         raise images.UnreadableImage(f"more than {images.MAX_BYTES} bytes")
@@ -200,13 +214,13 @@ def limited(member):
 
 
 def file_signature(path):
-    """The size and the time of writing of one file."""
+    """Returns the size and the time of writing of one file, as one string."""
     status = path.stat()
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def digest(lines):
-    """16 hex digits for a sequence of strings."""
+    """Returns 16 hex digits of the SHA-256 of a sequence of strings."""
     result = hashlib.sha256()
     for line in lines:
         result.update(line.encode("utf-8", "surrogateescape") + b"\n")

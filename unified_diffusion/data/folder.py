@@ -1,4 +1,4 @@
-"""Images of the user's own: a folder or an archive, sub-folders being the classes."""
+"""Images of the user's own, in a folder or an archive whose sub-folders are the classes."""
 
 import collections
 import concurrent.futures
@@ -20,7 +20,7 @@ from unified_diffusion.data.memory import budget, check_fits
 from unified_diffusion.data.splits import SPLITS, check_split
 from unified_diffusion.errors import UserError
 
-_FORMAT = 1  # of the cache: raise it when decoding or layout changes what comes out
+_FORMAT = 1  # the version of the cache: raise it when a change of decoding or layout changes the examples
 
 
 def load(
@@ -35,21 +35,25 @@ def load(
 ) -> Dataset | StreamedDataset:
     """Reads every image below `path`, centre-cropped and resized: uint8 [N, image_size, image_size, channels].
 
-    Sub-folders are the classes, numbered by sorted name; without them there are no labels. Top folders `train` and
-    `test` (or `val`) are the splits. Examples are in the order of their names. Unreadable images are skipped, with one
-    warning.
+    Sub-folders are the classes, numbered in the order of their names; without sub-folders there are no labels. Top
+    folders `train` and `test` (or `val`) are the splits. Examples are in the order of their names. Unreadable images
+    are skipped, with one warning.
+
+        flowers = load("train", path="~/flowers.zip", image_size=64)
 
     Args:
-        split: "train" or "test" ("val" where the data has all three).
+        split: "train" or "test" ("val" where the data have all three).
         path: a folder, .zip, .tar, .tar.gz, .tgz, .tar.xz, .txz or .tar.bz2; archives are read in place.
-        image_size: side of the square, in pixels.
+        image_size: the side of the square, in pixels.
         channels: 3 (RGB) or 1 (gray).
-        test_fraction: held out for "test", by the hash of each name, where the data does not say it itself.
-        in_memory: decode everything now; False decodes as training goes (folders and zip only).
-        cache: keep the decoded images in the user's cache folder, and take them from there.
+        test_fraction: the share of the images that is held out for "test", by the hash of each name, where no folders
+            are the splits.
+        in_memory: whether to decode everything now; False decodes during the training (folders and zip only).
+        cache: whether to keep the decoded images in the user's cache folder, and to read them from there.
 
     Raises:
-        UserError: no such path, no archive we read, no readable image, an empty split, or more data than memory.
+        UserError: the path does not exist or is no archive of these kinds, no image is readable, the split is empty, or
+            the data do not fit into memory.
     """
     check_split(split, (*SPLITS, "val"))
     check_options(path, image_size, channels, test_fraction)
@@ -69,7 +73,7 @@ def load(
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What decides the decoded examples, apart from the files themselves."""
+    """The options that the decoded examples depend on, beside the files themselves."""
 
     path: Path
     image_size: int
@@ -78,14 +82,16 @@ class Options:
 
     @property
     def shape(self):
+        """The shape (H, W, C) of one example."""
         return (self.image_size, self.image_size, self.channels)
 
     def decode(self, data):
+        """Returns the image uint8 [H, W, C] of a file's bytes, or raises UnreadableImage."""
         return images.decode(data, self.image_size, self.channels)
 
 
 def check_options(path, image_size, channels, test_fraction):
-    """Refuses options that mean nothing."""
+    """Raises UserError for a missing path, or an option out of its range."""
     if not path:
         raise UserError("the folder source needs a path: a folder, .zip or .tar.* of images")
     if image_size < 1:
@@ -97,7 +103,7 @@ def check_options(path, image_size, channels, test_fraction):
 
 
 def open_source(path, skipped):
-    """A files.Folder or files.Zip; None for a tar, which has no index to open."""
+    """Returns a `files.Folder` or a `files.Zip`, or None for a tar, which has no index to open."""
     if path.is_dir():
         return files.Folder(path, skipped)
     if path.name.lower().endswith(".zip"):
@@ -108,7 +114,7 @@ def open_source(path, skipped):
 
 
 def load_all(source, split, options, skipped, use_cache):
-    """Every image decoded, from the cache or from the files; both splits are decoded, and cached, at once."""
+    """Returns the split in memory, from the cache, or else from the files; then all splits are decoded and cached."""
     key = cache_key(source, options)
     if use_cache:
         found = store.load(f"{key}-{split}")
@@ -124,7 +130,7 @@ def load_all(source, split, options, skipped, use_cache):
 
 
 def cache_key(source, options):
-    """Stands for the path, the state of the files and the options."""
+    """Returns the name of the cache entry, which changes with the path, the files and the options."""
     signature = source.signature() if source else files.file_signature(options.path)
     return "folder-" + files.digest(
         [str(_FORMAT), signature, repr(dataclasses.replace(options, path=options.path.resolve()))]
@@ -132,7 +138,7 @@ def cache_key(source, options):
 
 
 def decode_all(source, options, skipped):
-    """{split: Dataset} of all readable images."""
+    """Decodes all readable images and returns {split: Dataset}."""
     if source is None:
         pairs, total = ((name, lambda data=data: data) for name, data in files.tar_members(options.path, skipped)), None
     else:
@@ -146,7 +152,7 @@ def decode_all(source, options, skipped):
         if isinstance(image, images.UnreadableImage):
             skipped.add(name, image)
             continue
-        rows[name] = len(pixels) // math.prod(options.shape)  # a name that comes twice in a tar counts as its last
+        rows[name] = len(pixels) // math.prod(options.shape)  # where a tar holds a name twice, the last file counts
         pixels += image.data
         if len(pixels) > limit:
             raise UserError(f"{options.path} takes more than half of free memory: take a smaller image_size")
@@ -157,7 +163,14 @@ def decode_all(source, options, skipped):
 
 
 def split_up(examples, rows, layout, skipped):
-    """{split: Dataset}, each in the order of its names."""
+    """Returns {split: Dataset}, the examples of each split in the order of their names.
+
+    Args:
+        examples: uint8 [N, H, W, C], all decoded images.
+        rows: the row of each readable name in `examples`.
+        layout: the `Layout` of all names.
+        skipped: gets the names that no split contains.
+    """
     placed = {name for members in layout.members.values() for name in members}
     for name in rows.keys() - placed:
         skipped.add(name, "beside the class folders, so without a class")
@@ -170,7 +183,7 @@ def split_up(examples, rows, layout, skipped):
 
 
 def decode_each(pairs, options, chunk=32):
-    """(name, uint8 array or UnreadableImage) for each (name, read), in order, decoded by a few threads."""
+    """Yields (name, uint8 array or UnreadableImage) for each (name, read), in order; a few threads decode."""
 
     def work(some):
         return [(name, attempt(read, options)) for name, read in some]
@@ -187,7 +200,7 @@ def decode_each(pairs, options, chunk=32):
 
 
 def attempt(read, options):
-    """The decoded image, or why there is none."""
+    """Returns the decoded image, or the UnreadableImage that says why it cannot be decoded."""
     try:
         return options.decode(read())
     except images.UnreadableImage as error:
@@ -195,7 +208,7 @@ def attempt(read, options):
 
 
 def stream(source, split, options, skipped):
-    """A StreamedDataset over a folder or zip."""
+    """Returns a `StreamedDataset` over one split of a folder or a zip."""
     if source is None:
         raise UserError(
             f"{options.path}: a tar cannot be read at random; unpack it, make it a .zip, or set in_memory=True"
@@ -212,7 +225,7 @@ def stream(source, split, options, skipped):
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """items[i] is (uint8 image, label or None), read and decoded now."""
+    """The `items` of a `StreamedDataset`: items[i] reads and decodes (uint8 image, label or None)."""
 
     source: files.Folder | files.Zip
     names: tuple[str, ...]

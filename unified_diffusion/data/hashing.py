@@ -1,4 +1,4 @@
-"""Random bits that are a pure function of what they are for: the same on every machine, in every order."""
+"""Random bits as a pure function of their purpose, so that they are equal on every machine and in every order."""
 
 import hashlib
 
@@ -6,17 +6,20 @@ import numpy as np
 
 
 def seed_from(*parts):
-    """A 64-bit integer from any printable parts, by SHA-256: `seed_from("flip", 0)` and `("flip", 1)` are unrelated."""
+    """Returns a 64-bit integer that is the SHA-256 of any printable parts.
+
+    Seeds of different parts are unrelated, for example `seed_from("flip", 0)` and `seed_from("flip", 1)`.
+    """
     text = "/".join(str(part) for part in parts).encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
 
 
 def random_bits(seed, positions):
-    """64 random bits for each position, by SplitMix64's finaliser on a counter. Steele, Lea & Flood 2014.
+    """Returns 64 random bits for each position, by SplitMix64's finaliser on a counter. Steele, Lea & Flood 2014.
 
     Args:
         seed: an integer in [0, 2^64), as `seed_from` gives.
-        positions: integers [N]; the bits of a position depend on nothing but it and the seed.
+        positions: integers [N]; the bits of a position depend on nothing but the position and the seed.
 
     Returns:
         uint64 [N].
@@ -28,5 +31,5 @@ def random_bits(seed, positions):
 
 
 def unit_interval(name, salt):
-    """The float in [0, 1) that belongs to a name."""
+    """Returns a number in [0, 1) that depends on the name and on `salt` alone."""
     return seed_from(salt, name) / 2**64

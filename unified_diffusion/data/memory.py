@@ -1,4 +1,4 @@
-"""How much memory there is, so that too much data is refused before the machine swaps."""
+"""The memory that is free, so that data which do not fit are refused before the machine swaps."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,10 @@ from unified_diffusion.errors import UserError
 
 
 def available():
-    """Bytes of memory free for us, by Linux's own estimate and the container's limit; None where nobody says."""
+    """Returns the bytes of memory that this process can still take, or None where they are not known.
+
+    This is the smaller of Linux's own estimate and the limit of the container.
+    """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -15,21 +18,30 @@ def available():
         return None
     try:
         return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
+    except (OSError, ValueError):  # there is no container, or its limit is "max"
         return free
 
 
 def budget():
-    """Bytes that decoded images may take: half of what is free, since they are copied once; inf where nobody says."""
+    """Returns the bytes that decoded images may take; infinity where the free memory is not known.
+
+    The images may take half of the free memory, because they are copied once.
+    """
     free = available()
     return math.inf if free is None else free // 2
 
 
 def check_fits(count, shape, what, remedy):
-    """Refuses what memory cannot hold.
+    """Refuses images that do not fit into the budget of memory.
+
+    Args:
+        count: the number of uint8 images.
+        shape: the shape of one image.
+        what: the name of the data, for the error message.
+        remedy: the advice at the end of the error message.
 
     Raises:
-        UserError: `count` uint8 images of `shape` are more than that.
+        UserError: the images take more than `budget()`.
     """
     limit, needed = budget(), count * math.prod(shape)
     if needed > limit:

@@ -1,4 +1,7 @@
-"""Batches for training: batch k is a function of (data, seed, k) alone, whatever the processes, workers or restarts."""
+"""Batches for training.
+
+Batch k is a function of (data, seed, k) alone: the number of processes and workers, and restarts, do not change it.
+"""
 
 import dataclasses
 import functools
@@ -15,7 +18,7 @@ from unified_diffusion.data.dataset import Dataset, StreamedDataset
 from unified_diffusion.data.hashing import random_bits, seed_from
 from unified_diffusion.errors import UserError
 
-_ENDLESS = 2**48  # batches
+_ENDLESS = 2**48  # the number of batches, which no training reaches
 # Gathering from memory is faster than handing over between threads; decoding gains from running ahead.
 _IN_MEMORY = grain.ReadOptions(num_threads=0)
 _STREAMED = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
@@ -32,29 +35,33 @@ def batches(
     process_count: int = 1,
     num_workers: int = 0,
 ) -> grain.DatasetIterator:
-    """Shuffled batches without end: {"x0": [B, ...], "label": int32 [B] if labelled}.
+    """Returns an iterator over shuffled batches without end: {"x0": [B, ...], "label": int32 [B], if there are labels}.
 
-    Epochs are shuffled anew and run on across batches, so every batch is full, also when `batch_size > len(dataset)`.
-    The state is {"next_index": number of batches taken}: it restores exactly, with `get_state` and `set_state` or with
-    `grain.checkpoint.CheckpointSave` and `CheckpointRestore`, and also under another `num_workers` or `process_count`.
+    Each epoch has its own order. A batch may reach from one epoch into the next, so every batch is full, also when
+    `batch_size > len(dataset)`. The state of the iterator is {"next_index": number of batches taken}. It is restored
+    exactly by `get_state` and `set_state`, or by `grain.checkpoint.CheckpointSave` and `CheckpointRestore`, also under
+    another `num_workers` or `process_count`.
+
+        iterator = batches(dataset, 128, seed=0, flip=True)
+        x0 = next(iterator)["x0"]
 
     Args:
-        dataset: in memory or streamed.
-        batch_size: of the global batch; process p of P gets its rows [p * B / P, (p + 1) * B / P).
-        seed: of the order and of the flips.
-        flip: mirror each image left to right with probability 1/2.
-        process_index: this process, `jax.process_index()`.
-        process_count: all processes, `jax.process_count()`.
-        num_workers: worker processes that decode a StreamedDataset (close the iterator to end them). Data in memory is
-            gathered here whatever the number: handing batches between processes is the slower way.
+        dataset: the examples, in memory or streamed.
+        batch_size: the size B of the global batch; process p of P gets its rows [p * B / P, (p + 1) * B / P).
+        seed: the seed of the order and of the flips.
+        flip: whether to mirror each image left to right with probability 1/2.
+        process_index: the number of this process, `jax.process_index()`.
+        process_count: the number of all processes, `jax.process_count()`.
+        num_workers: the number of worker processes that decode a StreamedDataset; close the iterator to end them. Data
+            in memory are always gathered in this process, because handing batches between processes is slower.
 
     Raises:
-        UserError: an empty dataset, a batch that does not divide among the processes, or a flip of points.
+        UserError: the dataset is empty, the batch does not divide among the processes, or points are to be flipped.
     """
     check(dataset, batch_size, flip, process_index, process_count)
     size = batch_size // process_count
     fetch = Fetch(dataset, size, seed, flip)
-    # Parts of `size` consecutive positions, of which each process takes every process_count-th.
+    # A part is `size` consecutive positions; each process takes every process_count-th part.
     mine = grain.MapDataset.range(_ENDLESS).map(fetch)[process_index::process_count]
     if isinstance(dataset, Dataset):
         return iter(mine.to_iter_dataset(_IN_MEMORY))
@@ -64,14 +71,17 @@ def batches(
 
 
 def epoch(dataset: Dataset | StreamedDataset, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-    """Once through the data in its own order, for evaluation; the last batch may be smaller."""
+    """Yields batches for evaluation, once through the data in their own order; the last batch may be smaller."""
     for start in range(0, len(dataset), batch_size):
         yield dataset.gather(np.arange(start, min(start + batch_size, len(dataset))))
 
 
 @dataclasses.dataclass(frozen=True)
 class Fetch:
-    """The number of a part to the part itself; order and flips depend on the seed and the global position alone."""
+    """The function from the number of a part to its batch of `size` examples.
+
+    The order and the flips depend on the seed and on the position in the endless order alone.
+    """
 
     dataset: Dataset | StreamedDataset
     size: int
@@ -88,7 +98,10 @@ class Fetch:
 
 
 def shuffled(seed, count, positions):
-    """The examples [B] at positions [B] of the endless order: epoch after epoch, each with its own permutation."""
+    """Returns the examples' indices [B] at positions [B] of the endless order.
+
+    The endless order is epoch after epoch, and each epoch has its own permutation of the `count` examples.
+    """
     epochs, offsets = np.divmod(positions, count)
     indices = np.empty_like(offsets)
     for number in np.unique(epochs):
@@ -99,23 +112,23 @@ def shuffled(seed, count, positions):
 
 @functools.lru_cache(maxsize=4)
 def permutation(seed, epoch, count):
-    """A uniform permutation [count], by sorting hashed keys.
+    """Returns a uniform permutation [count], which sorts hashed keys.
 
-    grain's `shuffle` permutes index by index: 40,000 a second for 1,500 examples, which small models would wait for.
+    The `shuffle` of grain permutes one index at a time, 40,000 a second for 1,500 examples; a small model would wait.
     """
     return np.argsort(random_bits(seed_from("order", seed, epoch), np.arange(count)), kind="stable")
 
 
 def mirror(images, chosen):
-    """The images [B, H, W, C] with the chosen ones [B] mirrored left to right, in place."""
+    """Mirrors the `chosen` images (booleans [B]) left to right, in place, and returns all images [B, H, W, C]."""
     images[chosen] = images[chosen, :, ::-1]
     return images
 
 
 class WorkerIterator(grain.DatasetIterator):
-    """Batches made in worker processes, with the same order and the same state as without them.
+    """An iterator over batches that worker processes make, with the order and the state of one without workers.
 
-    grain's own state for workers holds one counter a worker, which ties a checkpoint to their number.
+    The state of grain's own iterator holds one counter for each worker, which ties a checkpoint to their number.
     """
 
     def __init__(self, batches: grain.MapDataset, num_workers: int):
@@ -123,38 +136,47 @@ class WorkerIterator(grain.DatasetIterator):
         self._batches = batches
         self._options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
         self._next_index = 0
-        self._inner = None
+        self._inner: grain.DatasetIterator | None = None
 
     def __next__(self):
-        self.start_prefetch()
-        batch = next(self._inner)
+        batch = next(self._running())
         self._next_index += 1
         return batch
 
     def start_prefetch(self):
         """Starts the workers at the current batch, unless they run."""
+        self._running()
+
+    def _running(self) -> grain.DatasetIterator:
+        """Returns the iterator over the workers' batches, and starts the workers first where none run."""
         if self._inner is None:
-            if not flags.FLAGS.is_parsed():  # grain's workers read its flags; in a notebook nobody parsed any
+            if not flags.FLAGS.is_parsed():  # grain's workers read absl's flags, and a notebook has not parsed them
                 flags.FLAGS.mark_as_parsed()
             rest = self._batches[self._next_index :].to_iter_dataset(_IN_WORKER)
             self._inner = iter(rest.mp_prefetch(self._options, worker_init_fn=end_with_parent))
+        return self._inner
 
     def get_state(self):
+        """Returns {"next_index": the number of batches taken}."""
         return {"next_index": self._next_index}
 
     def set_state(self, state):
+        """Ends the workers and goes on after the number of batches that the state tells."""
         self.close()
         self._next_index = state["next_index"]
 
     def close(self):
-        """Ends the worker processes; the next batch would start them again."""
+        """Ends the worker processes; a call of `next` starts them again."""
         if self._inner is not None:
             self._inner.close()
             self._inner = None
 
 
 def end_with_parent(worker_index, worker_count):
-    """Runs in each worker: ends it when the process that started it is gone, which a killed one could not tell it."""
+    """Ends the worker that runs this function when its parent process is gone.
+
+    A parent that is killed cannot end its workers itself, so each worker looks for its parent once a second.
+    """
     parent = os.getppid()
 
     def watch():
@@ -166,7 +188,7 @@ def end_with_parent(worker_index, worker_count):
 
 
 def check(dataset, batch_size, flip, process_index, process_count):
-    """Refuses what cannot be batched."""
+    """Raises UserError where `batches` cannot make batches of the dataset with these arguments."""
     if len(dataset) == 0:
         raise UserError("the dataset is empty")
     if batch_size < 1 or batch_size % process_count:

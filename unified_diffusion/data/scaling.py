@@ -1,4 +1,4 @@
-"""Between uint8 at the borders and float32 in [-1, 1] inside, by the type of an array: see `codecs` for the rules."""
+"""Scaling between the data, uint8 or points, and the model's float32 in [-1, 1]; `codecs` has the rules."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,17 +8,19 @@ from unified_diffusion.codecs import Images, Points
 
 
 def to_model(x: Shaped[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
-    """uint8 [0, 255] to float32 [-1, 1] by x / 127.5 - 1, as `Images` has it; floats (points) pass unchanged.
+    """Converts uint8 in [0, 255] to float32 in [-1, 1] by x / 127.5 - 1, as `Images` does; floats pass unchanged.
 
     Raises:
-        TypeError: any other dtype.
+        TypeError: x is neither uint8 nor floating-point.
     """
     x = jnp.asarray(x)
     return (Points() if jnp.issubdtype(x.dtype, jnp.floating) else Images()).encode(x)
 
 
 def to_uint8(x: Float[Array | np.ndarray, "*shape"]) -> UInt8[Array | np.ndarray, "*shape"]:
-    """Floats in [-1, 1] to uint8 [0, 255], clipped and rounded to the nearest; NumPy stays NumPy, JAX stays JAX.
+    """Converts floats in [-1, 1] to uint8 in [0, 255], clipped and rounded to the nearest.
+
+    An array of NumPy gives an array of NumPy, and an array of JAX gives an array of JAX.
 
     Raises:
         NotFinite: an array of NumPy has values that are NaN or infinite.
@@ -27,7 +29,7 @@ def to_uint8(x: Float[Array | np.ndarray, "*shape"]) -> UInt8[Array | np.ndarray
 
 
 def dequantize(x: Shaped[Array | np.ndarray, "*shape"], key: Key[Array, ""]) -> Float32[Array, "*shape"]:
-    """uint8 to float32 in [-1, 1]: (x + u) / 128 - 1 with u uniform on [0, 1), as `Images` has it.
+    """Converts uint8 to float32 in [-1, 1] by (x + u) / 128 - 1 with u uniform on [0, 1), as `Images` does.
 
     Raises:
         TypeError: x is not uint8.

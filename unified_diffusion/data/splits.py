@@ -1,4 +1,4 @@
-"""The names of the parts of a dataset."""
+"""The names of the splits of a dataset."""
 
 from unified_diffusion.errors import UserError
 from unified_diffusion.registry import suggest
@@ -7,6 +7,6 @@ SPLITS = ("train", "test")
 
 
 def check_split(split, valid=SPLITS):
-    """Refuses a split that does not exist."""
+    """Raises UserError for a split that is not among the `valid` ones."""
     if split not in valid:
         raise UserError(f"unknown split {split!r}: {suggest(split, valid)}")

@@ -1,4 +1,4 @@
-"""Any image dataset that TFDS has prepared as array_record files, read without TensorFlow."""
+"""Image datasets that TFDS has prepared as array_record files, which are read without TensorFlow."""
 
 import dataclasses
 from pathlib import Path
@@ -34,19 +34,24 @@ def load(
 
     Args:
         split: "train" or "test".
-        dataset: TFDS's name: "name", "name/config" or "name:version".
-        data_dir: where TFDS keeps prepared data.
-        train_split: what TFDS calls the training split; slices such as "train[:90%]" are welcome.
-        test_split: the same for the test split.
+        dataset: the name in TFDS: "name", "name/config" or "name:version".
+        data_dir: the folder in which TFDS keeps prepared data.
+        train_split: the name of the training split in TFDS, which may be a slice such as "train[:90%]".
+        test_split: the name of the test split in TFDS, or a slice.
         image_key: the feature that is the image.
-        label_key: the feature that is the label; empty, or "label" where there is none, means no labels.
-        image_size: centre-crop and resize to this side; None leaves images as they are, if all have one size.
-        in_memory: decode everything now; False decodes as training goes.
-        cache: keep the decoded images in the user's cache folder, and take them from there.
+        label_key: the feature that is the label. There are no labels if it is empty, or if it is "label" and the
+            dataset has no such feature.
+        image_size: the side in pixels to which images are centre-cropped and resized; None leaves images as they are,
+            if all have one size.
+        in_memory: whether to decode everything now; False decodes during the training.
+        cache: whether to keep the decoded images in the user's cache folder, and to read them from there.
 
     Raises:
-        UserError: a dataset that is not prepared or in another format; no such split or feature; images of several
-            sizes without `image_size`; an unreadable image; more data than memory.
+        UserError: the dataset is not prepared, or in another format; the split or a feature does not exist; images
+            differ in size and there is no `image_size`; an image is unreadable; the data do not fit into memory.
+
+    Example:
+        train = load("train", dataset="mnist", image_size=32)
     """
     check_split(split)
     builder = open_prepared(dataset, Path(data_dir).expanduser())
@@ -55,13 +60,14 @@ def load(
 
 
 def open_prepared(dataset, data_dir):
-    """The TFDS builder of a prepared dataset, from its files alone: the dataset's own code may need TensorFlow."""
-    import tensorflow_datasets as tfds  # imported here: it takes a second
+    """Returns the TFDS builder of a prepared dataset from its files, since the dataset's code may need TensorFlow."""
+    import tensorflow_datasets as tfds  # imported here, since TFDS takes a second to load
+    from tensorflow_datasets.core import read_only_builder
 
     if not dataset:
         raise UserError("the tfds source needs a dataset name, for example 'mnist'")
     try:
-        return tfds.core.read_only_builder.builder_from_files(dataset, data_dir=data_dir)
+        return read_only_builder.builder_from_files(dataset, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise UserError(
             f"TFDS dataset {dataset!r} is not prepared in {data_dir}: run "
@@ -70,7 +76,7 @@ def open_prepared(dataset, data_dir):
 
 
 def stream(builder, split, image_key, label_key, image_size):
-    """A StreamedDataset over one split."""
+    """Returns a `StreamedDataset` over one split of a prepared dataset."""
     import tensorflow_datasets as tfds
 
     features = dict(builder.info.features)
@@ -88,11 +94,11 @@ def stream(builder, split, image_key, label_key, image_size):
     items = Items(open_records(builder, split, image_key), shape, image_key, label_key if label else "", image_size)
     fingerprint = digest([builder.info.full_name, split, str(len(items)), str(shape), image_key, label_key])
     names = tuple(label.names) if label is not None else ()
-    return StreamedDataset(items, shape, label.num_classes if label is not None else 0, names, fingerprint)
+    return StreamedDataset(items, shape, len(names), names, fingerprint)
 
 
 def one_shape(shape, image_size, name):
-    """(H, W, C) of every example: 1 or 3 channels, of one size."""
+    """Returns the shape (H, W, C) that every example has, with 1 or 3 channels."""
     channels = 1 if shape[-1] == 1 else 3
     if image_size is not None:
         return (image_size, image_size, channels)
@@ -102,10 +108,10 @@ def one_shape(shape, image_size, name):
 
 
 def open_records(builder, split, image_key):
-    """TFDS's random-access source for one split, images left as bytes."""
+    """Returns the random-access source of TFDS for one split, which leaves images as bytes."""
     import tensorflow_datasets as tfds
 
-    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:  # parquet, which also reads, drops rows silently
+    if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:  # TFDS drops rows of parquet
         raise UserError(
             f"{builder.info.full_name} is prepared as {builder.info.file_format.value}, which has no random access: "
             "prepare it with file_format='array_record'"
@@ -120,7 +126,7 @@ def open_records(builder, split, image_key):
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """items[i] is (uint8 image, label or None), read and decoded now."""
+    """The `items` of a `StreamedDataset`: items[i] reads and decodes (uint8 image, label or None)."""
 
     records: Any
     shape: tuple[int, ...]
@@ -140,7 +146,10 @@ class Items:
 
 
 def hold(streamed, builder, use_cache):
-    """All of a StreamedDataset in memory, from the cache or decoded once: TFDS itself reads 3,000 records a second."""
+    """Returns all of a `StreamedDataset` in memory, from the cache or decoded now and put into the cache.
+
+    The cache is worth it, because TFDS reads only 3,000 records a second.
+    """
     info = Path(builder.data_path) / "dataset_info.json"
     key = "tfds-" + digest([streamed.fingerprint, str(info.resolve()), file_signature(info)])
     dataset = store.load(key) if use_cache else None
@@ -152,7 +161,7 @@ def hold(streamed, builder, use_cache):
 
 
 def decode_all(streamed, name):
-    """All of a StreamedDataset, decoded now."""
+    """Decodes all of a `StreamedDataset` and returns it as a `Dataset`."""
     check_fits(len(streamed), streamed.shape, name, "set in_memory=False, or a smaller image_size")
     examples = np.empty((len(streamed), *streamed.shape), np.uint8)
     labels = np.full(len(streamed), -1, np.int32)

@@ -1,4 +1,4 @@
-"""Densities in the plane, within about [-1, 1]: small enough to see everything."""
+"""Densities in the plane, on about [-1, 1]², for which everything can be computed and drawn."""
 
 import numpy as np
 
@@ -17,17 +17,21 @@ def load(
     seed: int = 0,
     noise: float | None = None,
 ) -> Dataset:
-    """Draws points: float32 [num_samples, 2]; labels are the component, moon or square, where there is one.
+    """Draws points from a density in the plane: float32 [num_samples, 2].
+
+    A label is the number of the component, moon or square that a point belongs to; "swissroll" has no labels.
+
+        points = load("train", density="moons", num_samples=1000).examples
 
     Args:
-        split: "train" and "test" are independent draws, the same on every call.
+        split: "train" or "test", which are independent draws; each is equal on every call.
         density: "gaussians8", "gaussians_unequal", "grid25", "moons", "swissroll" or "checkerboard".
-        num_samples: of each split.
-        seed: another seed, other draws.
-        noise: standard deviation in data units; None is the density's own. "checkerboard" takes none.
+        num_samples: the number of points in the split.
+        seed: the seed of the draws.
+        noise: the standard deviation in data units; None is the density's own. "checkerboard" has no noise.
 
     Raises:
-        UserError: unknown density, no samples asked for, or a noise that is negative or not taken.
+        UserError: the density is unknown, there are no samples, or the noise is negative or given to "checkerboard".
     """
     check_split(split)
     if density not in MIXTURES and density not in SHAPES:
@@ -47,33 +51,34 @@ def load(
 
 
 def mixture(density, noise=None):
-    """(weights [K], means [K, 2], std) of a Gaussian-mixture density: its exact parameters, for closed-form checks."""
+    """Returns the exact parameters (weights [K], means [K, 2], std) of a Gaussian mixture, for closed-form checks."""
     weights, means, std = MIXTURES[density]()
     return weights, means, std if noise is None else noise
 
 
 def gaussians8():
-    """Eight equal components on a ring of radius 0.8."""
+    """Returns the mixture of eight equal components on a ring of radius 0.8."""
     angle = np.arange(8) * (np.pi / 4)
     return np.full(8, 1 / 8), 0.8 * np.stack([np.cos(angle), np.sin(angle)], 1), 0.05
 
 
 def gaussians_unequal():
-    """Two far components weighing 0.8 and 0.2: Langevin dynamics without annealing misses the ratio.
+    """Returns the mixture of two distant components with weights 0.8 and 0.2.
 
-    Song & Ermon 2019, figure 3, uses 4/5 and 1/5 at (5, 5) and (-5, -5) with unit variance; here a tenth of that.
+    Langevin dynamics without annealing draws the two in a wrong ratio. Song & Ermon 2019, figure 3, have the weights
+    4/5 and 1/5 at (5, 5) and (-5, -5) with unit variance; these lengths are divided by 10 here.
     """
     return np.array([0.8, 0.2]), np.array([[0.5, 0.5], [-0.5, -0.5]]), 0.1
 
 
 def grid25():
-    """Twenty-five equal components on a 5 x 5 grid, 0.4 apart."""
+    """Returns the mixture of 25 equal components on a 5 x 5 grid with a spacing of 0.4."""
     axis = np.linspace(-0.8, 0.8, 5)
     return np.full(25, 1 / 25), np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(25, 2), 0.03
 
 
 def moons(generator, count, noise):
-    """Two interleaved half circles; labels say which."""
+    """Draws points from two interleaved half circles; the label is the number of the half circle."""
     labels = generator.integers(0, 2, count)
     angle = np.pi * generator.random(count)
     upper = np.stack([np.cos(angle) - 0.5, np.sin(angle) - 0.25], 1)
@@ -82,14 +87,14 @@ def moons(generator, count, noise):
 
 
 def swissroll(generator, count, noise):
-    """A spiral of one and a half turns; no labels."""
+    """Draws points from a spiral of one and a half turns, which has no labels."""
     angle = 1.5 * np.pi * (1 + 2 * generator.random(count))
     points = np.stack([np.cos(angle), np.sin(angle)], 1) * angle[:, None] / (4.5 * np.pi)
     return points + (0.02 if noise is None else noise) * generator.standard_normal((count, 2)), None
 
 
 def checkerboard(generator, count, noise):
-    """Uniform on the eight dark squares of a 4 x 4 board over [-1, 1]²; labels count the squares by column."""
+    """Draws points uniformly from the eight dark squares of a 4 x 4 board on [-1, 1]²; labels count these by column."""
     labels = generator.integers(0, 8, count)
     column, place = np.divmod(labels, 2)
     corner = np.stack([column, 2 * place + column % 2], 1)

@@ -1,6 +1,8 @@
-"""Networks: callables (x, noise_label, label=None, *, rngs=None) -> array, named in `MODELS`.
+"""Networks. A network is a callable (x, noise_label, label=None, *, rngs=None) -> array.
 
-Built as `MODELS[name](example_shape, num_classes=..., rngs=nnx.Rngs(0), **options)`.
+`MODELS` names the built-in networks. All of them are built in the same way, with their own options:
+
+    network = MODELS["unet"]((32, 32, 3), num_classes=10, rngs=nnx.Rngs(0), channels=64)
 """
 
 from unified_diffusion.models.classifier import Classifier

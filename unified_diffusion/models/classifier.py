@@ -1,4 +1,4 @@
-"""The first half of the U-Net, as a classifier of noisy images."""
+"""A classifier of noisy images, which is the first half of the U-Net."""
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +15,23 @@ from unified_diffusion.models.unet import check_levels
 
 
 class Classifier(nnx.Module):
-    """Residual blocks, told the noise level, down to a small image; the mean over its pixels; a linear map to logits.
+    """A classifier of noisy images: residual blocks, the mean over the last level's pixels, and a linear map to logits.
 
-    The encoder of Dhariwal & Nichol 2021, section 4.2, with the mean where they pool by attention. The logits are
-    exactly zero at the start, since the last layer is.
+    The blocks are those of the U-Net on its way down, and they are told the noise level. This is the encoder of
+    Dhariwal & Nichol 2021, section 4.2, except that it takes a mean where the paper pools by attention. The logits are
+    exactly zero at the start, because the parameters of the last layer are.
+
+        classifier = Classifier((32, 32, 3), num_classes=10, rngs=nnx.Rngs(0))
+        logits = classifier(x_t, perturbation.noise_label(t))
 
     Args:
-        example_shape: (H, W, C) of one image; H and W divisible by 2^(len(multipliers) - 1).
+        example_shape: (H, W, C) of one image; H and W are divisible by 2^(len(multipliers) - 1).
         channels, multipliers, num_blocks, attention_resolutions, dropout, num_groups, dtype: as in `UNet`.
-        num_classes: how many classes there are, at least 2.
-        rngs: the `params` stream initialises.
+        num_classes: the number of classes, at least 2.
+        rngs: random numbers; the `params` stream draws the initial parameters.
 
     Raises:
-        UserError: an argument outside these ranges; the message says what to write instead.
+        UserError: an argument is out of its range; the message says what to write instead.
     """
 
     classifies = True
@@ -81,16 +85,16 @@ class Classifier(nnx.Module):
         *,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b classes"]:
-        """The logits of noisy images `x`, in float32.
+        """Returns the logits of noisy images in float32.
 
         Args:
-            x: [B, H, W, C].
-            noise_label: [B], or a scalar for the whole batch; whole or fractional.
-            label: not looked at.
-            rngs: its `dropout` stream turns dropout on; None turns it off. One key is drawn.
+            x: noisy images [B, H, W, C].
+            noise_label: the number of the noise level, whole or fractional: [B], or a scalar for the whole batch.
+            label: ignored; all networks have this argument.
+            rngs: random numbers, whose `dropout` stream gives one key for dropout; None turns dropout off.
 
         Raises:
-            UserError: images of another shape than the network was built for.
+            UserError: the images have another shape than the network was built for.
         """
         del label
         check_input(x, self.example_shape)

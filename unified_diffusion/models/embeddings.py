@@ -1,4 +1,4 @@
-"""What a network is told besides its input: the noise level and, perhaps, a class."""
+"""Embeddings of the noise level and of the class, which a network is told beside its input."""
 
 from statistics import NormalDist
 
@@ -15,10 +15,10 @@ from unified_diffusion.registry import lookup
 
 
 def sinusoidal(labels: Num[Array, " b"], dim: int) -> Float[Array, "b {dim}"]:
-    """[sin(f_i n), cos(f_i n)] of noise labels n, with f_i = 10000^(-i / (dim / 2 - 1)), i = 0 .. dim / 2 - 1.
+    """Returns [sin(f_i n), cos(f_i n)] of noise labels n, with f_i = 10000^(-i / (dim / 2 - 1)), i = 0 .. dim / 2 - 1.
 
-    Computed in float32 for whole and fractional labels alike. `dim` is even and at least 4.
-    Source: Vaswani et al. 2017, section 3.5, with the halves side by side as in the code of Ho et al. 2020.
+    The embedding is computed in float32, for whole and fractional labels alike. `dim` is even and at least 4.
+    Source: Vaswani et al. 2017, section 3.5; all sines come before all cosines, as in the code of Ho et al. 2020.
     """
     half = dim // 2
     frequencies = np.exp(-np.log(1e4) * np.arange(half) / (half - 1)).astype(np.float32)
@@ -27,11 +27,11 @@ def sinusoidal(labels: Num[Array, " b"], dim: int) -> Float[Array, "b {dim}"]:
 
 
 def fourier(labels: Num[Array, " b"], dim: int, scale: float = 0.016) -> Float[Array, "b {dim}"]:
-    """[sin(2 pi f_i n), cos(2 pi f_i n)] of noise labels n, with normal f_i of standard deviation `scale`, in 1 / n.
+    """Returns [sin(2 pi f_i n), cos(2 pi f_i n)] of noise labels n, with normally distributed frequencies f_i.
 
-    The f_i are the normal distribution's evenly spaced quantiles and not draws of it, so that no seed chooses them; f
-    and -f are the same features but for a sign, so they are all positive. Labels count noise levels: the default is 16
-    in 1,000 of them, as Song et al. 2021 have 16 over their t in [0, 1]. `dim` is even.
+    The f_i are evenly spaced quantiles of the normal distribution with standard deviation `scale`, in 1 / n, so that no
+    seed chooses them. All f_i are positive, because -f gives the features of f up to a sign. Labels count noise levels,
+    and the default `scale` is 16 per 1,000 levels: Song et al. 2021 take 16 for their t in [0, 1]. `dim` is even.
     Source: Tancik et al. 2020, whose frequencies are random draws.
     """
     half = dim // 2
@@ -44,13 +44,15 @@ NOISE_EMBEDDINGS = {"sinusoidal": sinusoidal, "fourier": fourier}
 
 
 class Conditioning(nnx.Module):
-    """Noise label and class label to one vector: dense(swish(dense(embedding(noise_label)))) + table[label].
+    """The module that turns a noise label and a class label into one vector, which every block of a network is told.
 
-    `noise_embedding` is a name in `NOISE_EMBEDDINGS`. Labels may be whole or fractional: they count a process's noise
-    levels from 0, those of a continuous process too (`Perturbation.noise_label`), so that one embedding suits both.
+    The vector is dense(swish(dense(embedding(noise_label)))) + table[label], where the embedding is the one called
+    `noise_embedding` in `NOISE_EMBEDDINGS`. Noise labels count the noise levels of a process from 0 and may be
+    fractional. A continuous process has such labels too (`Perturbation.noise_label`), so that one embedding suits both
+    kinds of processes.
 
-    Row `num_classes` of the table stands for "no label", the one that `label=None` reads: a network trained with some
-    labels replaced by `num_classes` is conditional and unconditional at once (classifier-free guidance).
+    Row `num_classes` of the table stands for "no label", and `label=None` reads this row. A network that was trained
+    with some labels replaced by `num_classes` is conditional and unconditional at once (classifier-free guidance).
     """
 
     def __init__(self, channels, *, num_classes, noise_embedding="sinusoidal", dtype, rngs):
@@ -65,12 +67,12 @@ class Conditioning(nnx.Module):
             self.classes = nnx.Param(table)
 
     def __call__(self, noise_label: ArrayLike, label: ArrayLike | None, batch: int) -> Float[Array, "{batch} width"]:
-        """The vector for each of `batch` examples; scalar labels stand for the whole batch.
+        """Returns the vector of each of `batch` examples; a scalar label holds for the whole batch.
 
-        A label above `num_classes` gives NaN, because under `jax.jit` it cannot raise.
+        A label above `num_classes` gives NaN, because no error can be raised under `jax.jit`.
 
         Raises:
-            UserError: a label for a network built without classes.
+            UserError: a label is given to a network that was built without classes.
         """
         noise_label = jnp.broadcast_to(jnp.asarray(noise_label), (batch,))
         embedding = self.dense_2(jax.nn.swish(self.dense_1(self.embed(noise_label, self.channels))))

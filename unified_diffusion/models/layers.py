@@ -1,4 +1,4 @@
-"""The pieces of the U-Net: group norm, dropout, attention, residual block, resampling."""
+"""The layers of the U-Net: group norm, dropout, attention, residual blocks and resampling."""
 
 import itertools
 
@@ -11,13 +11,19 @@ from unified_diffusion.models.parameters import dense_init, zero_init
 
 
 def conv(in_channels, out_channels, *, stride=1, init=dense_init, dtype, rngs):
-    """A 3 x 3 convolution with bias, padded as JAX's SAME: with stride 2 an even side gets 0 before and 1 after."""
+    """Returns a 3 x 3 convolution with bias and with JAX's padding SAME.
+
+    With stride 2, SAME pads an even side by 0 pixels before and 1 pixel after.
+    """
     options = {"strides": stride, "padding": "SAME", "kernel_init": init, "conv_general_dilated": convolve}
     return nnx.Conv(in_channels, out_channels, (3, 3), dtype=dtype, rngs=rngs, **options)
 
 
 def convolve(x, kernel, strides, padding, **options):
-    """`jax.lax.conv_general_dilated`; on images at most two pixels wide, 3 x 3 and SAME, as one product."""
+    """Returns `jax.lax.conv_general_dilated`, for a 3 x 3 kernel and padding SAME.
+
+    On images that are at most two pixels high or wide, and with stride 1, it is computed as one matrix product.
+    """
     batch, height, width, channels = x.shape
     if min(height, width) > 2 or strides != (1, 1):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
@@ -29,24 +35,28 @@ def convolve(x, kernel, strides, padding, **options):
 
 
 def dense(in_features, out_features, *, init=dense_init, dtype, rngs):
-    """A linear map with bias."""
+    """Returns a linear map with bias."""
     return nnx.Linear(in_features, out_features, kernel_init=init, dtype=dtype, rngs=rngs)
 
 
 def at_each_pixel(layer, x):
-    """`layer` of the last axis, a 1 x 1 convolution; as one flat product, whose gradient XLA:CPU is quicker at."""
+    """Applies `layer` to the last axis, as a 1 x 1 convolution does.
+
+    All pixels go into one matrix product, whose gradient is faster on XLA:CPU than that of a convolution.
+    """
     return layer(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 def group_count(channels, limit):
-    """The largest divisor of `channels` that is at most `limit` and leaves at least four channels in a group."""
+    """Returns the largest divisor of `channels` that is at most `limit` and leaves at least 4 channels in a group."""
     return max(n for n in range(1, limit + 1) if channels % n == 0 and (n == 1 or channels // n >= 4))
 
 
 class GroupNorm(nnx.Module):
-    """(x - mean) / sqrt(variance + eps) over positions and the channels of a group, then scale and bias a channel.
+    """Group norm: (x - mean) / sqrt(variance + eps), times a scale and plus a bias for each channel.
 
-    Statistics are float32 whatever the compute dtype. Wu & He 2018, eq. 1-7.
+    The mean and the variance are taken over all positions and the channels of a group. They are computed in float32 for
+    every `dtype` of the network. Wu & He 2018, eq. 1-7.
     """
 
     def __init__(self, channels, *, num_groups, dtype, eps=1e-6):
@@ -64,15 +74,18 @@ class GroupNorm(nnx.Module):
         return normed.astype(self.dtype).reshape(x.shape)
 
     def _group_mean(self, flat: Float[Array, "b n c"]) -> Float[Array, "b 1 c"]:
-        """The mean over positions and group, at each channel of the group."""
+        """Returns the mean over the positions and the group, repeated for each channel of the group."""
         batch, _, channels = flat.shape
-        # Positions first: XLA:CPU sums columns of an unsplit channel axis seven times faster than groups of four.
+        # The mean over positions comes first: XLA:CPU sums over whole channels seven times faster than over groups.
         means = flat.mean(1).reshape(batch, self.num_groups, -1).mean(-1)
         return jnp.repeat(means, channels // self.num_groups, axis=1)[:, None, :]
 
 
 def dropout(x: Float[Array, "*shape"], rate: float, key) -> Float[Array, "*shape"]:
-    """x with each entry zero with probability `rate`, else divided by 1 - rate; x itself where `key` is None."""
+    """Sets each entry of x to zero with probability `rate` and divides the others by 1 - rate.
+
+    Where `key` is None, dropout is off and x comes back as it is.
+    """
     if key is None:
         return x
     keep = jax.random.bernoulli(key, 1 - rate, x.shape)
@@ -80,7 +93,7 @@ def dropout(x: Float[Array, "*shape"], rate: float, key) -> Float[Array, "*shape
 
 
 def dropout_keys(rngs, rate):
-    """A key for each block of one call, from one draw of `rngs.dropout`; Nones where there is no dropout."""
+    """Returns an iterator over the blocks' keys, from one draw of `rngs.dropout`; all are None where dropout is off."""
     if rngs is None or rate == 0:
         return itertools.repeat(None)
     key = rngs.dropout()
@@ -88,7 +101,10 @@ def dropout_keys(rngs, rate):
 
 
 class Attention(nnx.Module):
-    """x + proj(softmax(q k^T / sqrt(C)) v) over the positions of an image: one head, group norm first."""
+    """Self-attention over the positions of an image: x + proj(softmax(q kᵀ / sqrt(C)) v).
+
+    There is one head, and q, k and v are linear maps of group norm(x).
+    """
 
     def __init__(self, channels, *, num_groups, dtype, rngs):
         self.norm = GroupNorm(channels, num_groups=num_groups, dtype=dtype)
@@ -111,9 +127,11 @@ class Attention(nnx.Module):
 
 
 class ResBlock(nnx.Module):
-    """shortcut(x) + conv(dropout(swish(norm(h)))) of h = conv(swish(norm(x))) + dense(swish(embedding)).
+    """A residual block of images: shortcut(x) + conv(dropout(swish(norm(h)))).
 
-    Then attention, where asked for. The second convolution starts at zero. Ho et al. 2020, appendix B.
+    Here h = conv(swish(norm(x))) + dense(swish(embedding)), where the embedding tells the noise level and the class.
+    Self-attention follows if `attend` is true. The parameters of the second convolution start at zero. Ho et al. 2020,
+    appendix B.
     """
 
     def __init__(self, in_channels, out_channels, *, embedding, attend, dropout, num_groups, dtype, rngs):
@@ -136,7 +154,7 @@ class ResBlock(nnx.Module):
 
 
 class Downsample(nnx.Module):
-    """Half the height and width by a 3 x 3 convolution of stride 2."""
+    """A layer that halves the height and the width by a 3 x 3 convolution with stride 2."""
 
     def __init__(self, channels, *, dtype, rngs):
         self.conv = conv(channels, channels, stride=2, dtype=dtype, rngs=rngs)
@@ -146,7 +164,7 @@ class Downsample(nnx.Module):
 
 
 class Upsample(nnx.Module):
-    """Twice the height and width by repeating each pixel, then a 3 x 3 convolution."""
+    """A layer that doubles the height and the width by repeating each pixel, and then convolves by 3 x 3."""
 
     def __init__(self, channels, *, dtype, rngs):
         self.conv = conv(channels, channels, dtype=dtype, rngs=rngs)

@@ -14,7 +14,7 @@ from unified_diffusion.models.parameters import zero_init
 
 
 class MLPBlock(nnx.Module):
-    """h + dense(dropout(swish(dense(h) + dense(swish(embedding)))))."""
+    """A residual block of vectors: h + dense(dropout(swish(dense(h) + dense(swish(embedding)))))."""
 
     def __init__(self, width, *, embedding, dropout, dtype, rngs):
         self.dropout = dropout
@@ -28,24 +28,27 @@ class MLPBlock(nnx.Module):
 
 
 class MLP(nnx.Module):
-    """Residual blocks of two dense layers, each told the noise level: for points in a plane and other vectors.
+    """A network for points in the plane and other vectors: residual blocks, each of which is told the noise level.
 
-    The output is exactly zero at the start, since the last layer is.
+    A block has two dense layers. The output is exactly zero at the start, because the parameters of the last layer are.
+
+        network = MLP((2,), width=64, rngs=nnx.Rngs(0))
+        output = network(x_t, perturbation.noise_label(t))
 
     Args:
         example_shape: (D,) of one vector.
-        width: units a layer, even and at least 4.
-        depth: number of residual blocks.
-        dropout: rate inside each block, applied when a call is given `rngs`.
-        out_channels: size of the output vector; None means D. A learned variance takes 2 D.
-        num_classes: how many classes there are: labels are 0 .. num_classes - 1, and `num_classes` itself for "no
-            label". With 0 the network takes no labels.
-        noise_embedding: what the noise label is shown as, "sinusoidal" or "fourier".
-        dtype: what is computed in, "float32" or "bfloat16". Parameters and the output are float32.
-        rngs: the `params` stream initialises.
+        width: the number of units in a layer, even and at least 4.
+        depth: the number of residual blocks.
+        dropout: the rate of dropout in each block, for calls that are given `rngs`.
+        out_channels: the size of the output vector; None means D. A learned variance takes 2 D.
+        num_classes: the number of classes. Labels are 0 .. num_classes - 1, and `num_classes` itself is "no label".
+            With 0 the network takes no labels.
+        noise_embedding: the embedding of the noise label, "sinusoidal" or "fourier".
+        dtype: the type of the computations, "float32" or "bfloat16". Parameters and the output are float32.
+        rngs: random numbers; the `params` stream draws the initial parameters.
 
     Raises:
-        UserError: an argument outside these ranges; the message says what to write instead.
+        UserError: an argument is out of its range; the message says what to write instead.
     """
 
     def __init__(
@@ -91,16 +94,17 @@ class MLP(nnx.Module):
         *,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b e"]:
-        """The output for noisy vectors `x`, in float32.
+        """Returns the output for noisy vectors in float32.
 
         Args:
-            x: [B, D].
-            noise_label: [B], or a scalar for the whole batch; whole or fractional.
-            label: class of each vector, [B] or a scalar; None is the class `num_classes`, "no label".
-            rngs: its `dropout` stream turns dropout on; None turns it off. One key is drawn.
+            x: noisy vectors [B, D].
+            noise_label: the number of the noise level, whole or fractional: [B], or a scalar for the whole batch.
+            label: the class of each vector, [B] or a scalar; None is the class `num_classes`, "no label".
+            rngs: random numbers, whose `dropout` stream gives one key for dropout; None turns dropout off.
 
         Raises:
-            UserError: vectors of another size than the network was built for, or a label where `num_classes` is 0.
+            UserError: the vectors have another size than the network was built for, or a label is given where
+                `num_classes` is 0.
         """
         check_input(x, self.example_shape)
         embedding = self.conditioning(noise_label, label, x.shape[0])

@@ -1,4 +1,4 @@
-"""The checks on constructor arguments that every network shares."""
+"""The checks of constructor arguments that all networks share."""
 
 import jax.numpy as jnp
 
@@ -8,27 +8,27 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def compute_dtype(name):
-    """The JAX dtype called `name`, one of `DTYPES`. Raises UserError for any other."""
+    """Returns the JAX dtype called `name`, and raises UserError for a name that is not in `DTYPES`."""
     if name not in DTYPES:
         raise UserError(f"unknown dtype {name!r}: a network computes in one of {', '.join(DTYPES)}")
     return DTYPES[name]
 
 
 def check_dropout(rate):
-    """Raise UserError unless 0 <= rate < 1."""
+    """Raises UserError unless 0 <= rate < 1."""
     if not 0 <= rate < 1:
         raise UserError(f"dropout is {rate}: it is a probability, at least 0 and below 1")
 
 
 def check_at_least(minimum, **values):
-    """Raise UserError for the first of the named `values` that is below `minimum`."""
+    """Raises UserError for the first of the named `values` that is below `minimum`."""
     for name, value in values.items():
         if value < minimum:
             raise UserError(f"{name} is {value}: it must be at least {minimum}")
 
 
 def check_input(x, example_shape):
-    """Raise UserError unless `x` is a batch of examples of the shape that the network was built for."""
+    """Raises UserError unless `x` is a batch of examples of the shape that the network was built for."""
     if x.shape[1:] != example_shape:
         wanted = ", ".join(map(str, ("B", *example_shape)))
         raise UserError(f"this network was built for inputs of shape [{wanted}] but was given {list(x.shape)}")

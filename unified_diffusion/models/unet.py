@@ -1,4 +1,4 @@
-"""The convolutional network of DDPM, for images."""
+"""The U-Net, which is the convolutional network of DDPM for images."""
 
 import jax
 import jax.numpy as jnp
@@ -14,32 +14,39 @@ from unified_diffusion.models.parameters import zero_init
 
 
 class UNet(nnx.Module):
-    """Residual blocks down to a small image and up again, each block up also reading its mirror image on the way down.
+    """The U-Net: residual blocks shrink the image level by level, and further blocks enlarge it again.
 
-    The defaults on (32, 32, 3) are the CIFAR-10 network of Ho et al. 2020, appendix B: 35,746,307 parameters. The
-    output is exactly zero at the start, since the last convolution is.
+    Each block on the way up also reads the output of the corresponding block on the way down. The defaults on
+    (32, 32, 3) are the CIFAR-10 network of Ho et al. 2020, appendix B: 35,746,307 parameters. The output is exactly
+    zero at the start, because the parameters of the last convolution are.
+
+        network = UNet((8, 8, 1), channels=32, multipliers=(1, 2), attention_resolutions=(), rngs=nnx.Rngs(0))
+        output = network(x_t, perturbation.noise_label(t))
 
     Args:
-        example_shape: (H, W, C) of one image; H and W divisible by 2^(len(multipliers) - 1).
-        channels: width of the first level, even and at least 4. The noise embedding has this size, then 4 times it.
-        multipliers: width of each level over `channels`; each level after the first has half the resolution.
-        num_blocks: residual blocks a level on the way down; one more on the way up.
-        attention_resolutions: heights of the levels whose blocks are followed by self-attention; the middle always
-            has it.
-        dropout: rate before the second convolution of each block, applied when a call is given `rngs`.
-        num_groups: most groups in a group norm. The count used is the largest divisor of the channels, up to this,
-            that leaves at least four channels a group: 32 for multiples of 128, 16 for 64 channels.
-        out_channels: channels of the output; None means C. A learned variance takes 2 C.
-        num_classes: how many classes there are: labels are 0 .. num_classes - 1, and `num_classes` itself for "no
-            label". With 0 the network takes no labels.
-        noise_embedding: what the noise label is shown as, "sinusoidal" or "fourier".
-        dtype: what is computed in, "float32" or "bfloat16". Parameters, norm statistics and the output are float32.
-        remat: recompute each block in the backward pass rather than store its insides: less memory, about a third
-            more work, same values.
-        rngs: the `params` stream initialises.
+        example_shape: (H, W, C) of one image; H and W are divisible by 2^(len(multipliers) - 1).
+        channels: the number of channels in the first level, even and at least 4. The sinusoids of the noise label are
+            as many, and the vector made of them has 4 times this size.
+        multipliers: the channels of each level, divided by `channels`. Each further level has half the resolution.
+        num_blocks: the number of residual blocks in a level on the way down; the way up has one more in each level.
+        attention_resolutions: the heights of the levels whose blocks are followed by self-attention. The blocks between
+            the way down and the way up always have it.
+        dropout: the rate of dropout before the second convolution of each block, for calls that are given `rngs`.
+        num_groups: the largest number of groups in a group norm. The number taken is the largest divisor of the
+            channels up to this one that leaves at least 4 channels in a group: 32 for multiples of 128 channels, and 16
+            for 64 channels.
+        out_channels: the number of output channels; None means C. A learned variance takes 2 C.
+        num_classes: the number of classes. Labels are 0 .. num_classes - 1, and `num_classes` itself is "no label".
+            With 0 the network takes no labels.
+        noise_embedding: the embedding of the noise label, "sinusoidal" or "fourier".
+        dtype: the type of the computations, "float32" or "bfloat16". Parameters, the statistics of norms and the output
+            are float32.
+        remat: whether to recompute each block in the backward pass in place of storing its inner values. This takes
+            less memory and about a third more work, and gives the same values.
+        rngs: random numbers; the `params` stream draws the initial parameters.
 
     Raises:
-        UserError: an argument outside these ranges; the message says what to write instead.
+        UserError: an argument is out of its range; the message says what to write instead.
     """
 
     def __init__(
@@ -109,16 +116,17 @@ class UNet(nnx.Module):
         *,
         rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "b h w d"]:
-        """The output for noisy images `x`, in float32.
+        """Returns the output for noisy images in float32.
 
         Args:
-            x: [B, H, W, C].
-            noise_label: [B], or a scalar for the whole batch; whole or fractional.
-            label: class of each image, [B] or a scalar; None is the class `num_classes`, "no label".
-            rngs: its `dropout` stream turns dropout on; None turns it off. One key is drawn.
+            x: noisy images [B, H, W, C].
+            noise_label: the number of the noise level, whole or fractional: [B], or a scalar for the whole batch.
+            label: the class of each image, [B] or a scalar; None is the class `num_classes`, "no label".
+            rngs: random numbers, whose `dropout` stream gives one key for dropout; None turns dropout off.
 
         Raises:
-            UserError: images of another shape than the network was built for, or a label where `num_classes` is 0.
+            UserError: the images have another shape than the network was built for, or a label is given where
+                `num_classes` is 0.
         """
         check_input(x, self.example_shape)
         embedding = self.conditioning(noise_label, label, x.shape[0])
@@ -143,7 +151,7 @@ class UNet(nnx.Module):
 
 
 def check_levels(model, example_shape, channels, multipliers, attention_resolutions):
-    """Raise UserError unless the levels of a `model` fit the image."""
+    """Raises UserError unless the levels of the network called `model` fit the image."""
     if len(example_shape) != 3:
         other = ": use the model 'mlp' for vectors" if model == "unet" else ""
         raise UserError(f"{model} takes images of shape (H, W, C), not {example_shape}{other}")

@@ -1,4 +1,4 @@
-"""Pictures of samples and of numbers."""
+"""Pictures of samples, and plots of numbers. A picture is an array `[H, W, 3]` of uint8."""
 
 from unified_diffusion.visualization.grid import image_grid, save_gif, save_png
 from unified_diffusion.visualization.neighbours import neighbours_picture

@@ -1,4 +1,4 @@
-"""Many images in one."""
+"""A grid of many images in one picture, and files of pictures."""
 
 import math
 
@@ -7,9 +7,16 @@ from PIL import Image
 
 
 def image_grid(images, columns=None, min_side=32, gap=2):
-    """One picture `[H, W, 3]` uint8 of `images` `[N, H, W, 1 or 3]` uint8, a square or `columns` wide.
+    """Returns one picture `[H, W, 3]` of uint8 with all images in a grid.
 
-    Images smaller than `min_side` are enlarged by a whole number, pixel by pixel, so that 8×8 digits can be read.
+        save_png(image_grid(samples), "samples.png")
+
+    Args:
+        images: uint8 `[N, H, W, 1 or 3]`.
+        columns: the number of images in a row; None makes the grid about as many images high as wide.
+        min_side: the side in pixels to which smaller images are enlarged by a whole factor, so that 8×8 digits can be
+            read.
+        gap: the white space between images, in pixels.
     """
     number, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(number))
@@ -25,11 +32,14 @@ def image_grid(images, columns=None, min_side=32, gap=2):
 
 
 def save_png(picture, path):
-    """Writes a picture `[H, W, 3]` uint8."""
+    """Writes a picture, uint8 `[H, W, 3]`, to a PNG file."""
     Image.fromarray(picture).save(path)
 
 
 def save_gif(pictures, path, milliseconds):
-    """Writes pictures `[H, W, 3]` uint8 as an animation that starts over; `milliseconds` is how long each stays."""
+    """Writes pictures, uint8 `[H, W, 3]` each, to a GIF file as an animation that repeats.
+
+    `milliseconds` has the time for which each picture is shown.
+    """
     first, *others = map(Image.fromarray, pictures)
     first.save(path, save_all=True, append_images=others, duration=list(milliseconds), loop=0)

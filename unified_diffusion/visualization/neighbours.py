@@ -1,20 +1,20 @@
-"""Samples beside the training images that are nearest to them."""
+"""A picture of samples beside the training images that are nearest to them."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 
 def neighbours_picture(samples, nearest, distances, title="", min_side=48):
-    """A row for each sample: the sample in a frame, then its nearest training images with their distances below.
+    """Returns a picture, uint8 `[H, W, 3]`, that has a row for each sample.
+
+    A row shows the sample in a frame, and then its nearest training images with their distances below.
 
     Args:
         samples: uint8 `[N, H, W, 1 or 3]`.
-        nearest: uint8 `[N, k, H, W, 1 or 3]`.
-        distances: `[N, k]`.
-        title: a line above.
-
-    Returns:
-        uint8 `[H, W, 3]`.
+        nearest: the nearest training images of each sample, uint8 `[N, k, H, W, 1 or 3]`.
+        distances: the distances of these images from their samples, `[N, k]`.
+        title: a line of text above the rows.
+        min_side: the side in pixels to which smaller images are enlarged by a whole factor.
     """
     number, k = distances.shape
     height, width = samples.shape[1:3]

@@ -1,7 +1,7 @@
-"""Plots of numbers and of points, each a picture `[H, W, 3]` uint8.
+"""Plots of numbers and of points. Each function returns a picture, uint8 `[H, W, 3]`.
 
-`plot_panels`, `plot_fields` and `plot_clouds` compare: they have several panels, drawn at two pixels for each pixel of
-the page that they are for.
+`plot_panels`, `plot_fields` and `plot_clouds` have several panels for comparison. They are drawn for web pages, at two
+pixels for each pixel of the page.
 """
 
 import dataclasses
@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 
 COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22")
 COLORS = (*COLORS, "#111111", "#005f73", "#b56576", "#6a994e")
-# Dots an inch of the plots with one axis, and of those with panels.
+# The dots per inch of plots with one panel, and of plots with several panels.
 SINGLE, PANELS = 120, 192
 
 
 def plot_points(points, reference=None):
-    """Samples `[N, 2]` in the plane, over the data `[M, 2]` they should resemble."""
+    """Plots samples `[N, 2]` in the plane over `reference`, the data `[M, 2]` that they should resemble."""
     axes = _axes(5, 5)
     if reference is not None:
         axes.scatter(reference[:, 0], reference[:, 1], s=2, color="0.8", label="data", rasterized=True)
@@ -30,7 +30,7 @@ def plot_points(points, reference=None):
 
 
 def plot_levels(log_snr, error, weight):
-    """The error in eps, and the weighted loss, at each noise level; clean data to the right."""
+    """Plots the error in eps and the weighted loss `[levels]` over the log-SNR, where clean data are on the right."""
     axes = _axes(6, 4)
     axes.plot(log_snr, error, marker=".", label="mean squared error in eps")
     if not np.allclose(weight, 1):
@@ -43,7 +43,7 @@ def plot_levels(log_snr, error, weight):
 
 
 def plot_accuracy(log_snr, accuracy, chance):
-    """A classifier's accuracy at each noise level, beside chance; clean data to the right."""
+    """Plots a classifier's accuracy `[levels]` over the log-SNR beside that of chance; clean data are on the right."""
     axes = _axes(6, 4)
     axes.plot(log_snr, accuracy, marker=".", label="classifier")
     axes.axhline(chance, color="0.6", linestyle="--", label="chance")
@@ -54,9 +54,10 @@ def plot_accuracy(log_snr, accuracy, chance):
 
 
 def plot_bound(log_snr, per_level, unit):
-    """The cost of each step of the reverse chain over the log-SNR that it starts from; the decoder is on the right.
+    """Plots the cost of each step of the reverse chain over the log-SNR at which the step starts.
 
-    A decoder that is a density may have a cost below zero, and is left out then.
+    The decoder's cost, `per_level[0]`, is the point on the right. The cost of a decoder that is a density may be below
+    zero; it is then left out, because the axis is logarithmic.
     """
     axes = _axes(6, 4)
     axes.plot(log_snr[1:], per_level[1:], marker=".", label="step of the chain")
@@ -69,7 +70,7 @@ def plot_bound(log_snr, per_level, unit):
 
 
 def plot_rate_distortion(rate, distortion, rate_unit, distortion_unit):
-    """The error that is left over the bits that have been sent. Ho et al. 2020, figure 5."""
+    """Plots the distortion, the error that remains, over the rate, the bits sent so far. Ho et al. 2020, figure 5."""
     axes = _axes(6, 4)
     axes.plot(rate, distortion, marker=".")
     axes.set(xlabel=f"rate ({rate_unit})", ylabel=f"distortion ({distortion_unit})")
@@ -80,7 +81,7 @@ def plot_rate_distortion(rate, distortion, rate_unit, distortion_unit):
 
 
 def plot_training(steps, losses):
-    """The training loss over the steps."""
+    """Plots the training loss over the steps, both `[N]`."""
     axes = _axes(6, 4)
     axes.plot(steps, losses)
     axes.set(xlabel="step", ylabel="training loss", yscale="log" if min(losses) > 0 else "linear")
@@ -90,13 +91,13 @@ def plot_training(steps, losses):
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """A line through (x, y), drawn as matplotlib's `style` says.
+    """A curve through the points (x, y) in a plot.
 
     Attributes:
-        x, y: `[N]` each.
-        label: in the legend; empty for none.
-        color: an index into `COLORS`, or a name.
-        style: "-", "--", ":", or "." for points.
+        x, y: the coordinates of the points, `[N]` each.
+        label: the curve's name in the legend; a curve with an empty label is not in the legend.
+        color: an index into `COLORS`, or the name of a colour in matplotlib.
+        style: the style of the line in matplotlib, "-", "--" or ":", or "." for points without a line.
     """
 
     x: Sequence | np.ndarray
@@ -118,16 +119,19 @@ def plot_panels(
     ylim=None,
     legend="each",
 ):
-    """Curves in panels with common axes, each with its title.
+    """Plots curves in several panels that have common axes.
+
+        plot_panels({"DDPM": [Curve(t, alpha, "alpha"), Curve(t, sigma, "sigma", color=1)]}, "t", "scale")
 
     Args:
-        panels: title -> curves.
-        xlabel, ylabel: of all of them.
-        columns: panels in a row; None for all.
-        size: of a panel in inches.
-        xscale, yscale: as matplotlib's.
-        ylim: common limits, or None for what fits.
-        legend: "each" panel has its own; "right" draws the first panel's beside them all; "none".
+        panels: a dict from the title of each panel to its curves.
+        xlabel, ylabel: the labels of the common axes.
+        columns: the number of panels in a row; None puts all panels into one row.
+        size: the width and the height of a panel in inches.
+        xscale, yscale: the scales of the axes, named as in matplotlib: "linear" or "log".
+        ylim: the common limits of the y axis, or None to fit them to the curves.
+        legend: "each" gives every panel its own legend, "right" draws the first panel's legend beside all panels, and
+            "none" draws no legend.
     """
     columns = columns or len(panels)
     rows = -(-len(panels) // columns)
@@ -154,14 +158,15 @@ def plot_panels(
 
 
 def plot_fields(columns, densities, limit=1.1, side=15):
-    """Vector fields in the plane, over densities.
+    """Plots vector fields in the plane, over densities.
 
     Args:
-        columns: dicts of the same length, title -> function of points `[N, 2]` to arrows `[N, 2]`. The panels of a
-            column stand above each other and have one scale.
-        densities: for each column a function of points `[N, 2]` to log densities `[N]`.
-        limit: the panels show [-limit, limit]².
-        side: arrows along a side.
+        columns: a list of columns of panels. A column is a dict from the title of each panel to a function of points
+            `[N, 2]` that returns arrows `[N, 2]`. All dicts have the same length, and the arrows of a column have one
+            scale.
+        densities: one function for each column, of points `[N, 2]`, that returns log densities `[N]`.
+        limit: the half of the panels' side: they show the square [-limit, limit]².
+        side: the number of arrows along a side.
     """
     rows = len(columns[0])
     figure = _figure(3.05 * len(columns), 3.2 * rows)
@@ -174,7 +179,7 @@ def plot_fields(columns, densities, limit=1.1, side=15):
         longest = max(np.linalg.norm(arrow, axis=1).max() for arrow in arrows.values())
         for axes, (title, arrow) in zip(axes_column, arrows.items(), strict=True):
             axes.contourf(fine, fine, shade, levels=12, cmap="Greys", alpha=0.55)
-            # Lengths as square roots, so that short arrows can be seen beside long ones.
+            # The square root of each length is drawn, so that short arrows can be seen beside long ones.
             length = np.linalg.norm(arrow, axis=1, keepdims=True)
             drawn = arrow / np.sqrt(np.maximum(length * longest, 1e-30))
             axes.quiver(*at.T, *drawn.T, color="#1f5fa8", angles="xy", scale=1.1 * side, width=0.005)
@@ -184,12 +189,12 @@ def plot_fields(columns, densities, limit=1.1, side=15):
 
 
 def plot_clouds(clouds, limit=1.1, columns=None):
-    """Points in the plane, in panels.
+    """Plots points in the plane, in one panel for each cloud of points.
 
     Args:
-        clouds: title -> points `[N, 2]`.
-        limit: the panels show [-limit, limit]².
-        columns: panels in a row; None for all.
+        clouds: a dict from the title of each panel to its points `[N, 2]`.
+        limit: the half of the panels' side: they show the square [-limit, limit]².
+        columns: the number of panels in a row; None puts all panels into one row.
     """
     columns = columns or len(clouds)
     rows = -(-len(clouds) // columns)

@@ -1,4 +1,4 @@
-"""DDPM and NCSN as one model: they differ only in how they destroy data, x_t = alpha(t) x_0 + sigma(t) eps."""
+"""DDPM and NCSN as one model: the two differ only in how they destroy data, x_t = alpha(t) x_0 + sigma(t) eps."""
 
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    """Imports the names of `runs` when they are first asked for: they bring Orbax, TFDS and grain along."""
+    """Imports the names of `runs` when they are first asked for, since `runs` also imports Orbax, TFDS and grain."""
     if name not in ("Run", "open_run", "train"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from unified_diffusion.runs import run

@@ -1,4 +1,4 @@
-"""A network, read through a perturbation."""
+"""The denoiser: a network whose output is read through a perturbation."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,12 +17,16 @@ from unified_diffusion.perturbations.base import Time
 
 
 class Prediction(NamedTuple):
-    """What a denoiser knows of x_t, each shaped like x_t.
+    """The prediction of a denoiser for x_t at level t; every field is shaped like x_t.
 
-    x0 = E[x_0 | x_t]; eps = (x_t - alpha x0) / sigma; score = -eps / sigma, the gradient of log q(x_t) with respect to
-    x_t. Where the network predicts the reverse step's variance, log_variance is its logarithm for the step from t to
-    the level below, and variance_fraction how far that lies from the smallest choice (0) to the largest (1), from which
-    a longer step's follows (`reverse.reverse_log_variance`); otherwise both are None.
+    Attributes:
+        x0: the predicted data, E[x_0 | x_t].
+        eps: the predicted noise, (x_t - alpha x0) / sigma.
+        score: the gradient of log q(x_t) with respect to x_t, -eps / sigma.
+        log_variance: the log variance of the reverse step from t to the level below; None where the network does not
+            predict variances.
+        variance_fraction: where this log variance lies between the smallest choice (0) and the largest (1), from which
+            the variance of a longer step follows (`reverse.reverse_log_variance`); None as above.
     """
 
     x0: Float[Array, " b *d"]
@@ -34,7 +38,7 @@ class Prediction(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, init=False)
 class Denoiser:
-    """(x_t, t) -> Prediction(x0, eps, score): a network whose output is read in one parameterization.
+    """A network whose output is read in one parameterization: (x_t, t) -> Prediction(x0, eps, score).
 
         denoiser = Denoiser(network, DDPM(), "v")
         x0, eps, score, *_ = denoiser(x_t, t)
@@ -113,31 +117,33 @@ class Denoiser:
         x0, eps = self.parameterization.read(output, x, level.beside(x_t))
         own = self.perturbation.at(t).beside(x_t)
         if outside is not None:
-            # Beyond the ends of the native levels x0 is what holds: a bounded picture, whatever the noise.
+            # Beyond the ends of the native levels x0 is kept, since a picture stays bounded; eps follows from it.
             eps = jnp.where(expand(outside, x_t), (x_t - own.alpha * x0) / own.sigma, eps)
         return Prediction(x0, eps, -eps / own.sigma, self._log_variance(fraction, t), fraction)
 
     def output(
         self, x_t: Float[Array | np.ndarray, " b *d"], t: Time, condition: Value = None
     ) -> Float[Array, "b ..."]:
-        """The output of the network for x_t at level t, unread: of a classifier the logits `[B, classes]`."""
+        """The output of the network for x_t at level t, before it is read; a classifier gives logits `[B, classes]`."""
         x_t = jnp.asarray(x_t)
         t = self._times(t, len(x_t))
         x, level, _ = self._native_level(x_t, t)
         return self._apply(x, level, condition)
 
     def under(self, perturbation: Perturbation) -> "Denoiser":
-        """The same network read on another process: each level is matched by its log-SNR.
+        """A denoiser with this network, read on another process: each level is matched by its log-SNR.
+
+            denoiser = Denoiser(network, DDPM()).under(DDPM().continuous)
 
         Between two levels of its native chain the network gets a fractional noise label, interpolated in log-SNR.
-        Beyond the ends it gets the nearest label, and x_t scaled so that neither signal nor noise is larger than it has
-        seen.
+        Beyond the ends of the chain the network gets the nearest label, and x_t is scaled so that neither the signal
+        nor the noise in it is larger than in training.
         """
         native = self.perturbation if self.native is None else self.native
         return dataclasses.replace(self, perturbation=perturbation, native=None if native == perturbation else native)
 
     def given(self, condition: Value) -> "Denoiser":
-        """The same denoiser for this value of its condition, such as class labels `[B]`; None for none.
+        """This denoiser with another value of its condition, such as class labels `[B]`; None takes the value away.
 
         Raises:
             UserError: a value that is known to be wrong.
@@ -155,7 +161,7 @@ class Denoiser:
 
     @property
     def no_label(self) -> int:
-        """The class label that stands for none, `num_classes`.
+        """The class label that means "no class": the number `num_classes`.
 
         Raises:
             UserError: a network that takes no labels.
@@ -184,7 +190,7 @@ class Denoiser:
         return self.parameterization.variance
 
     def _times(self, t, batch_size):
-        """t as one per example `[B]`.
+        """The times as an array `[B]`, one time per example.
 
         Raises:
             IndexError: t is known to be 0, where data are clean and there is no noise to predict.
@@ -194,9 +200,9 @@ class Denoiser:
         return (jnp if isinstance(t, jax.Array) else np).broadcast_to(t, (batch_size,))
 
     def _native_level(self, x_t, t):
-        """Where the network reads x_t, on its native process: (x_t there, its `Level`, whether it is beyond an end).
+        """The input of the network on its native process: (x_t there, its `Level`, whether t is beyond an end).
 
-        The last is None where the network is read on the process that it was trained on.
+        The third value is None where the network is read on the process that it was trained on.
         """
         outer, native, reads = self.perturbation, self.native, self.parameterization
         if native is None:
@@ -212,7 +218,7 @@ class Denoiser:
         return expand(scale, x_t) * x_t, level, nearest != there.log_snr
 
     def _apply(self, x_t, level, condition):
-        """The output of the network at x_t, told `condition`, or else the denoiser's own."""
+        """The output of the network at x_t for `condition`; None takes the condition of the denoiser."""
         x, noise_label = self.parameterization.inputs(x_t, level)
         condition = self.condition if condition is None else condition
         if condition is not None:
@@ -223,7 +229,7 @@ class Denoiser:
         return self.network(x, noise_label, condition, rngs=rngs)
 
     def _log_variance(self, fraction, t):
-        """fraction log(large) + (1 - fraction) log(small), of the step one level down."""
+        """The log variance of the step to the level below, fraction log(large) + (1 - fraction) log(small), or None."""
         if fraction is None:
             return None
         small, large = (
@@ -234,7 +240,7 @@ class Denoiser:
 
 
 def _resolved(given, options):
-    """The parameterization that is given itself or by its name, with those of the options that are not None."""
+    """The `Parameterization` that `given` is or names, with the options that are not None."""
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(given, Parameterization):
         return dataclasses.replace(given, **options)
@@ -242,7 +248,10 @@ def _resolved(given, options):
 
 
 def _flatten(denoiser):
-    """A network with parameters is traced by them; any other callable is part of the program."""
+    """The leaves and the static part of a denoiser as a pytree.
+
+    The parameters of a network are leaves, so that JAX traces them; a network without parameters is static.
+    """
     values = dict(vars(denoiser))
     dynamic = [values.pop(name) for name in ("condition", "dropout_key")]
     network = values.pop("network")

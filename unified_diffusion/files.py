@@ -11,7 +11,7 @@ SUFFIX = ".partial"
 
 
 def write_atomically(path, write):
-    """Writes a file whole or not at all: into a file beside it, which then takes its place.
+    """Writes a file whole or not at all: the contents go into a file beside it, which then takes its place.
 
     Several processes may write the same path at once; the last one wins. A process that is killed while it writes may
     leave a file whose name ends in ".partial", and leaves the old file as it was.
@@ -21,7 +21,7 @@ def write_atomically(path, write):
         write: a function of an open binary file, which writes the contents.
 
     Raises:
-        whatever `write` raises, and OSError for a full or read-only disk; nothing is left behind then.
+        OSError: a full or read-only disk. This error, and any that `write` raises, leaves no file behind.
 
     Example:
         write_atomically("samples.npz", lambda file: np.savez(file, arr_0=samples))
@@ -40,10 +40,13 @@ def write_atomically(path, write):
 
 @contextlib.contextmanager
 def file_lock(path):
-    """Runs the block in one process at a time; the others wait.
+    """Runs the block in one process at a time; the other processes wait.
+
+        with file_lock(folder / "lock"):
+            ...
 
     Args:
-        path: the file that is locked. Where it cannot be written nothing is locked.
+        path: the file that is locked. Where this file cannot be written, nothing is locked.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

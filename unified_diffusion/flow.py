@@ -1,8 +1,8 @@
-"""The probability-flow ODE, solved adaptively: what the sampler and the likelihood share.
+"""The probability-flow ODE and its adaptive solution, which the sampler and the likelihood share.
 
 With y = x_t / sqrt(alpha² + sigma²) = cos(a) x_0 + sin(a) eps, where tan(a) = sigma / alpha, the flow of Song et al.
 2021, eq. 13, is the same for every process: dy/da = cos(a) eps_hat - sin(a) x0_hat, the v of Salimans & Ho 2022,
-section 4. It is smooth up to both ends, so an adaptive solver takes long steps.
+section 4. This flow is smooth up to both ends, so an adaptive solver takes long steps.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,13 @@ SOLVERS = {
 
 
 class Solution(NamedTuple):
-    """The state at the end, the evaluations that each example took `[B]`, and whether it came to the end `[B]`."""
+    """The solution of the ODE.
+
+    Attributes:
+        state: the pytree of arrays `[B, ...]` at the end.
+        evaluations: how many evaluations of the field each example took, `[B]`.
+        finished: whether each example came to the end, `[B]`.
+    """
 
     state: jax.Array | tuple[jax.Array, ...]
     evaluations: jax.Array
@@ -34,12 +40,12 @@ class Solution(NamedTuple):
 
 
 def angle(process, t):
-    """a = arctan(sigma / alpha) at known times, float64."""
+    """The angle a = arctan(sigma / alpha) of known times, float64."""
     return np.arctan(np.exp(-process.exact(t).log_snr / 2))
 
 
 def velocity(denoiser, y, a):
-    """dy/da, for y `[B, ...]` and angles `[B]`."""
+    """The velocity dy/da of the flow, shaped like y `[B, ...]`, at angles a `[B]`."""
     process = denoiser.perturbation
     t = process.time_of(-2 * jnp.log(jnp.tan(a)))
     scale = jnp.hypot(process.alpha(t), process.sigma(t))
@@ -48,19 +54,22 @@ def velocity(denoiser, y, a):
 
 
 def solve(field, state, start, stop, args, *, solver, rtol, atol, max_steps):
-    """The state `[B, ...]`, a pytree, at angle `stop`, from that at `start`; each example has its own step sizes.
+    """Solves dstate/da = field from angle `start` to angle `stop`: the `Solution` for the whole batch.
 
-    Those of one example are done while others are not, and then wait for them: a batch takes as long as its slowest.
+    Each example has its own step sizes. An example that is done waits for the others, so a batch takes as long as its
+    slowest example.
 
     Args:
-        field: (state `[B, ...]`, angles `[B]`, args) -> the state's derivative, of all examples at once.
+        field: a function (state `[B, ...]`, angles `[B]`, args) -> the derivative of the state, of all examples at
+            once.
+        state: the state at `start`, a pytree of arrays `[B, ...]`.
         args: anything that the field needs, such as the denoiser.
         solver, rtol, atol, max_steps: as `check` describes them.
     """
     number = len(jax.tree.leaves(state)[0])
 
-    # diffrax steps through one example. Its loop, under vmap, comes back with all of them, and the rule below stands in
-    # for this function, which is only asked for its output's shapes: that of the state.
+    # diffrax solves for one example, and vmap makes it solve for all. The rule `of_all` then evaluates the field for
+    # the whole batch at once; `of_one` itself only tells the shapes of the output, which are those of the state.
     @jax.custom_batching.custom_vmap
     def of_one(a, state, index, args):
         del a, index, args
@@ -84,7 +93,7 @@ def solve(field, state, start, stop, args, *, solver, rtol, atol, max_steps):
 
     def run(state, index):
         given = (index, args)
-        # The first stage of the first step, given: should that step be rejected, diffrax would not know it any more.
+        # The first stage of the first step is given, since diffrax would lose it if that step were rejected.
         first = (False, term.vf(start, state, given)) if method.tableau.fsal else None
         return diffrax.diffeqsolve(
             term,
@@ -108,18 +117,24 @@ def solve(field, state, start, stop, args, *, solver, rtol, atol, max_steps):
 
 
 def evaluations(solver, steps):
-    """Of the field, in so many steps, the rejected ones too. A step's last stage may be the next one's first."""
+    """The number of evaluations of the field in `steps` steps, rejected steps included.
+
+    In many methods the last stage of a step is also the first stage of the next step, and is evaluated once for both.
+    """
     tableau = SOLVERS[solver].tableau
     return 1 + (tableau.num_stages - 1) * steps if tableau.fsal else tableau.num_stages * steps
 
 
 def check(solver, rtol, atol, max_steps):
-    """Raises UserError for a setting that is none.
+    """Checks the settings of the solver.
 
     Args:
         solver: a Runge–Kutta method of diffrax: "tsit5", "dopri5", "dopri8", "bosh3" or "heun".
         rtol, atol: the error allowed in a step is atol + rtol |y|, as a root mean square over an example's dimensions.
-        max_steps: steps that an example may take, the rejected ones too.
+        max_steps: how many steps an example may take, rejected steps included.
+
+    Raises:
+        UserError: an unknown solver, a negative tolerance, no tolerance at all, or no steps.
     """
     lookup(SOLVERS, solver, "ODE solver")
     if rtol < 0 or atol < 0 or not 0 < rtol + atol < np.inf:

@@ -1,7 +1,7 @@
 """Guidance: denoisers that pull samples towards a condition, such as a class.
 
-A guided denoiser is called as a `Denoiser` is, so any sampler runs on it. It is for sampling alone: its prediction is
-no posterior mean, so it has no bound and no likelihood.
+A guided denoiser is called as a `Denoiser` is, so any sampler runs on it. A guided denoiser is for sampling alone: its
+prediction is no posterior mean, so there is no bound and no likelihood.
 """
 
 import dataclasses
@@ -16,8 +16,16 @@ from unified_diffusion.errors import UserError
 from unified_diffusion.perturbations import expand
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Wrapper:
-    """The properties that a denoiser around another one, its field `denoiser`, takes from that one."""
+    """A denoiser around another denoiser: the base class, whose properties are those of the inner denoiser.
+
+    Args:
+        denoiser: the inner `Denoiser` or `Wrapper`.
+    """
+
+    # The fields here and below are typed as Any, since JAX rebuilds pytrees with placeholders in place of arrays.
+    denoiser: Any
 
     @property
     def perturbation(self):
@@ -31,12 +39,12 @@ class Wrapper:
 
     @property
     def network(self):
-        """The network inside."""
+        """The network of the inner denoiser."""
         return self.denoiser.network
 
     @property
     def parameterization(self):
-        """The reading of the output of that network."""
+        """The parameterization in which the output of the network is read."""
         return self.denoiser.parameterization
 
     @property
@@ -56,39 +64,39 @@ class Wrapper:
 
     @property
     def no_label(self):
-        """The class label that stands for none."""
+        """The class label that means "no class"."""
         return self.denoiser.no_label
 
     def under(self, perturbation):
-        """The same denoiser on another process, matched by log-SNR, as `Denoiser.under`."""
+        """This denoiser read on another process, with levels matched by log-SNR; see `Denoiser.under`."""
         return dataclasses.replace(self, denoiser=self.denoiser.under(perturbation))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Guided(Wrapper):
-    """Classifier-free guidance: eps = eps(x_t) + scale (eps(x_t, c) - eps(x_t)), c the condition, such as a class.
+    """Classifier-free guidance: eps = eps(x_t) + scale (eps(x_t, c) - eps(x_t)), with c the condition, such as a class.
 
-    Ho & Salimans 2022, eq. 6.
+        guided = Guided(denoiser, scale=3.0)
+        images = DDIM(num_steps=50)(guided, jax.random.key(0), (16, 32, 32, 3), label=labels)
 
-    Both predictions come from one call of the network on twice the batch. Scale 0 is the unconditional prediction, 1
-    the conditional one, and more goes beyond it; the paper's w is scale - 1. A learned variance is the conditional one.
-
-    A pytree: a new scale compiles nothing anew.
+    Both predictions come from one call of the network on twice the batch. Scale 0 is the unconditional prediction,
+    scale 1 the conditional one, and a larger scale goes beyond it; the w of Ho & Salimans 2022, eq. 6, is scale - 1. A
+    learned variance is that of the conditional prediction. A guided denoiser is a pytree, so a new scale compiles
+    nothing anew.
 
     Args:
-        denoiser: of a network that was trained with labels, some of them dropped (`training.label_dropout`).
+        denoiser: the denoiser of a network that was trained with labels, some of them dropped
+            (`training.label_dropout`).
         scale: how strong the guidance is, a number.
-        interval: (low, high) of sigma / alpha: outside of low < sigma / alpha <= high the conditional prediction alone
-            counts, and where t is one number it alone is computed. None guides at every level. Kynkäänniemi et al.
-            2024, eq. 6, whose sigma this is, for data in [-1, 1].
+        interval: the two ends (low, high) of sigma / alpha between which the guidance acts, low < sigma / alpha <=
+            high. Elsewhere the prediction is the conditional one; where t is one number, no other is computed. None
+            guides at every level. This is the sigma of Kynkäänniemi et al. 2024, eq. 6, for data in [-1, 1].
 
     Raises:
         UserError: an interval that holds nothing; when called, no label, or a network without classes.
     """
 
-    # Any array, since JAX rebuilds pytrees with placeholders for them.
-    denoiser: Any
     scale: Any = 1.0
     interval: tuple[float, float] | None = dataclasses.field(default=None, metadata={"static": True})
 
@@ -102,7 +110,7 @@ class Guided(Wrapper):
         return self.denoiser.condition
 
     def given(self, condition):
-        """The same denoiser for this value of its condition, such as class labels `[B]`."""
+        """This denoiser with another value of its condition, such as class labels `[B]`."""
         return dataclasses.replace(self, denoiser=self.denoiser.given(condition))
 
     def __call__(self, x_t, t, condition=None, *, label=None):
@@ -122,7 +130,10 @@ class Guided(Wrapper):
         return jax.tree.map(lambda a, b: jnp.where(expand(inside, x_t), a, b), mixed, conditional)
 
     def _both(self, x_t, t, condition):
-        """(conditional, unconditional) of one call: example i is rows 2 i and 2 i + 1, and so on one device."""
+        """The predictions (conditional, unconditional), from one call of the network.
+
+        Example i stands in rows 2 i and 2 i + 1, so that both rows lie on one device.
+        """
         if np.ndim(t):
             t = (jnp if isinstance(t, jax.Array) else np).repeat(t, 2)
         pairs = jax.tree.map(
@@ -135,7 +146,7 @@ class Guided(Wrapper):
         return tuple(jax.tree.map(lambda rows, i=i: rows[:, i], pairs) for i in (0, 1))
 
     def _mix(self, conditional, unconditional):
-        # x0 and the score are affine in eps, so the same mixture of each.
+        # x0 and the score are affine in eps, so all three are mixed alike.
         pairs = zip(conditional[:3], unconditional[:3], strict=True)
         x0, eps, score = (without + self.scale * (given - without) for given, without in pairs)
         return conditional._replace(x0=x0, eps=eps, score=score)
@@ -146,25 +157,25 @@ class Guided(Wrapper):
 class ClassifierGuided(Wrapper):
     """Classifier guidance: score + scale ∇ log p(label | x_t), with a classifier of noisy data.
 
-    Dhariwal & Nichol 2021, section 4. In eps it is eps - scale sigma ∇ log p(label | x_t), their algorithm 2, from
-    which the step of every sampler follows; scale 1 is Bayes' rule. A call costs a gradient of the classifier, too.
+        guided = ClassifierGuided(denoiser, classifier, scale=2.0)
+        images = DDIM(num_steps=50)(guided, jax.random.key(0), (16, 32, 32, 3), label=labels)
 
-    A pytree: a new scale, or new parameters, compile nothing anew.
+    Dhariwal & Nichol 2021, section 4. The predicted noise becomes eps - scale sigma ∇ log p(label | x_t), as in their
+    algorithm 2, and the step of every sampler follows from it; scale 1 is Bayes' rule. Each call also costs one
+    gradient of the classifier. A guided denoiser is a pytree, so a new scale or new parameters compile nothing anew.
 
     Args:
-        denoiser: of a network with classes or without.
+        denoiser: the denoiser of a network with classes or without.
         classifier: a `Denoiser` whose network puts out logits `[B, classes]`, trained by the objective
-            "classification" on any perturbation: it is read under the denoiser's, matched by log-SNR.
-        scale: of the gradient, a number.
+            "classification" on any perturbation; it is read under that of the denoiser, with levels matched by log-SNR.
+        scale: the factor of the gradient, a number.
         label: class labels `[B]` for calls that give none.
-        conditional: give the labels to the denoiser, too.
+        conditional: whether the denoiser is given the labels, too.
 
     Raises:
         UserError: when called, no label.
     """
 
-    # Any array, since JAX rebuilds pytrees with placeholders for them.
-    denoiser: Any
     classifier: Any
     scale: Any = 1.0
     label: Any = None
@@ -176,7 +187,7 @@ class ClassifierGuided(Wrapper):
         return self.label
 
     def given(self, condition):
-        """The same denoiser for these class labels `[B]`."""
+        """This denoiser with other class labels `[B]`."""
         return dataclasses.replace(self, label=condition)
 
     def __call__(self, x_t, t, condition=None, *, label=None):
@@ -193,7 +204,7 @@ class ClassifierGuided(Wrapper):
         )
 
     def log_prob_gradient(self, x_t, t, label):
-        """∇ log p(label | x_t) with respect to x_t, shaped like it."""
+        """The gradient ∇ log p(label | x_t) with respect to x_t, shaped like x_t."""
         classifier = self.classifier.under(self.perturbation)
 
         def log_prob(x):
@@ -204,22 +215,26 @@ class ClassifierGuided(Wrapper):
 
 
 def num_evaluations(sampler, denoiser):
-    """Network evaluations per sample on a denoiser, guided or not: one of a doubled batch counts twice.
+    """The number of network evaluations per sample of a sampler on a denoiser, guided or not.
 
-    The classifier's gradients do not count here: there are `sampler.num_evaluations(perturbation)` of them. Where an
-    interval decides which evaluations are doubled, a network that counts them is sampled from.
+        num_evaluations(DDIM(num_steps=50), Guided(denoiser, 3.0))  # 100
+
+    An evaluation of a doubled batch counts twice. The gradients of a classifier do not count here; there are
+    `sampler.num_evaluations(perturbation)` of them. Where an interval decides which evaluations are doubled, the
+    sampler is run once on a network that only counts.
     """
     if isinstance(denoiser, ClassifierGuided):
         return num_evaluations(sampler, denoiser.denoiser)
     if not isinstance(denoiser, Guided):
         return sampler.num_evaluations(denoiser.perturbation)
-    if denoiser.interval is None or sampler.adaptive:  # whose samples are at levels of their own, and all doubled
+    # An adaptive sampler has every sample at a level of its own, and then every evaluation is doubled.
+    if denoiser.interval is None or sampler.adaptive:
         return 2 * num_evaluations(sampler, denoiser.denoiser)
     return _counted(sampler, denoiser.perturbation, denoiser.variance, denoiser.interval)
 
 
 def _counted(sampler, perturbation, variance, interval):
-    """The examples that a network of no cost is given, for one sample."""
+    """How many examples the network is given for one sample, counted by sampling from a network that costs nothing."""
     sizes = []
 
     def network(x, noise_label, label=None, *, rngs=None):
@@ -234,10 +249,10 @@ def _counted(sampler, perturbation, variance, interval):
 
 
 def _needed(own, condition, label, told, batch_size):
-    """The condition of a call, checked: the call's own under either name, or else the denoiser's `own`.
+    """The checked condition of a call: `condition` or `label` of the call, or else `own`, that of the denoiser.
 
     Raises:
-        UserError: none of the three is given.
+        UserError: none of the three is given, or `told` knows the value to be wrong.
     """
     found = next((value for value in (condition, label, own) if value is not None), None)
     if found is None:

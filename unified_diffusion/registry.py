@@ -1,4 +1,4 @@
-"""Names in a config to the things they stand for."""
+"""Registries: the classes and functions that names in a config stand for."""
 
 import difflib
 import importlib
@@ -7,7 +7,7 @@ from unified_diffusion.errors import UserError
 
 
 def suggest(name, valid):
-    """The end of an error message: the nearest valid spellings of `name`, or all valid ones."""
+    """The end of an error message: the valid names nearest to `name`, or all valid names if none is near."""
     near = difflib.get_close_matches(str(name), list(valid), n=3, cutoff=0.5)
     if near:
         return "did you mean " + " or ".join(repr(match) for match in near) + "?"
@@ -15,10 +15,10 @@ def suggest(name, valid):
 
 
 def choose(name, valid, kind):
-    """`name`, if it is one of `valid`.
+    """Returns `name` if it is one of the names in `valid`; `kind` says in the error what is chosen.
 
     Raises:
-        UserError: it is not; with the nearest valid ones.
+        UserError: the name is not valid; the message lists the nearest valid names.
     """
     if name not in valid:
         raise UserError(f"unknown {kind} {name!r}: {suggest(name, valid)}")
@@ -28,13 +28,16 @@ def choose(name, valid, kind):
 def lookup(registry, name, kind):
     """The entry of `registry` called `name`, or the user's own object that `"module:attribute"` names.
 
+        sampler_class = lookup(SAMPLERS, "my_package.samplers:MySampler", "sampler")
+
     Args:
         registry: dict from name to class or function.
         name: a key of the registry, or "package.module:Attribute" for anything that Python can import.
-        kind: what is being looked up, for the error message ("weighting", "sampler", …).
+        kind: the kind of thing that is looked up, for the error message ("weighting", "sampler", …).
 
     Raises:
-        UserError: unknown name (with the nearest valid ones), or a module or attribute that cannot be imported.
+        UserError: an unknown name (the message lists the nearest valid names), or a module or attribute that cannot be
+            imported.
     """
     if not isinstance(name, str):
         raise UserError(f"{kind} is named by a string, not by {name!r}")

@@ -1,4 +1,4 @@
-"""A step of the reverse chain, p(x_s | x_t) = N(posterior mean of x0_hat, variance): its variance and its cost."""
+"""The step of the reverse chain, p(x_s | x_t) = N(posterior mean for x0_hat, variance): its variance and its cost."""
 
 import jax.numpy as jnp
 
@@ -11,10 +11,10 @@ VARIANCES = ("large", "small", "learned")
 
 
 def check_variance(denoiser, variance, who):
-    """Refuses a variance that there is none of, or that this denoiser's network does not put out.
+    """Checks that `variance` is known, and that the network of the denoiser puts it out if it is "learned".
 
     Raises:
-        UserError: an unknown variance; "learned" with a denoiser of fixed variance. `who` asks for it.
+        UserError: an unknown variance, or "learned" with a denoiser of fixed variance; `who` begins the message.
     """
     choose(variance, VARIANCES, "variance")
     if variance == "learned" and denoiser.variance != "learned":
@@ -25,15 +25,16 @@ def check_variance(denoiser, variance, who):
 
 
 def second_step(times):
-    """The step (s, t) before a chain's last one, of its decreasing times `[steps + 1]`; None in a chain of one step."""
+    """The second-last step (s, t) of a chain with decreasing times `[steps + 1]`; None for a chain of one step."""
     return (times[-2].item(), times[-3].item()) if len(times) > 2 else None
 
 
 def log_variances(perturbation, s, t, second):
-    """(log small, log large) variance of the step from t to s, each shaped like t.
+    """The logarithms of the small and the large variance of the step from t to s, each shaped like t.
 
-    The small one of a step to s = 0 is 0; that of the chain's `second` step stands in for it, as in DDPM, or, for a
-    chain of one step, the large one. Ho et al. 2020, section 3.2; Nichol & Dhariwal 2021, section 3.1.
+    For a step to s = 0 the small variance would be 0. As in DDPM, the small variance of the step `second`, a pair
+    (s, t), takes its place; for a chain of one step, whose `second` is None, the large variance does. Ho et al. 2020,
+    section 3.2; Nichol & Dhariwal 2021, section 3.1.
     """
     large = perturbation.transition(s, t)[1]
     last = large if second is None else perturbation.posterior_variance(*second)
@@ -41,10 +42,10 @@ def log_variances(perturbation, s, t, second):
 
 
 def reverse_log_variance(perturbation, prediction, s, t, variance, second):
-    """log variance of the step from t to s, shaped to go with x_t: `variance` is "large", "small" or "learned".
+    """The log variance of the step from t to s, shaped to go with x_t: `variance` is "large", "small" or "learned".
 
-    A learned one lies, by the network's fraction, between the logarithms of this very step's small and large ones,
-    however long the step. Nichol & Dhariwal 2021, eq. 15. For `second` see `log_variances`.
+    The logarithm of a learned variance lies between those of the small and the large variance of this step, however
+    long, by the fraction that the network predicts. Nichol & Dhariwal 2021, eq. 15. For `second` see `log_variances`.
     """
     small, large = log_variances(perturbation, s, t, second)
     if variance == "learned":
@@ -54,9 +55,9 @@ def reverse_log_variance(perturbation, prediction, s, t, variance, second):
 
 
 def divergence(perturbation, prediction, x0, s, t, log_variance, second):
-    """KL(q(x_s | x_t, x0) || p(x_s | x_t)) of each dimension, in nats, shaped like x0. Ho et al. 2020, eq. 5 and 8.
+    """The divergence KL(q(x_s | x_t, x0) || p(x_s | x_t)) of each dimension, in nats, shaped like x0.
 
-    The two means differ in x0 alone, so that x_t, the greater part of them, does not come in.
+    Ho et al. 2020, eq. 5 and 8. The two means differ in x0 alone, so x_t drops out of the formula.
     """
     signal = expand(perturbation.posterior_coefficients(s, t)[0], x0)
     posterior, _ = log_variances(perturbation, s, t, second)
@@ -64,9 +65,10 @@ def divergence(perturbation, prediction, x0, s, t, log_variance, second):
 
 
 def reconstruction(prediction, x0, log_variance, discretized=True):
-    """-log p(x0 | x_t) of each dimension, in nats, shaped like x0: the step to s = 0, of mean x0_hat.
+    """The cost -log p(x0 | x_t) of the step to s = 0, for each dimension, in nats, shaped like x0.
 
-    The probability of a grey level of 256, or, if not `discretized`, a density. Ho et al. 2020, eq. 13.
+    p has the mean x0_hat. It is the probability of one of 256 grey levels, Ho et al. 2020, eq. 13, or a density if not
+    `discretized`.
     """
     log_prob = gaussian.discretized_log_likelihood if discretized else gaussian.log_density
     return -log_prob(x0, prediction.x0, log_variance)

@@ -1,4 +1,4 @@
-"""Forward processes: how data are destroyed. A new one is one file and one line here."""
+"""Forward processes, which destroy data. A new process is one file and one line here."""
 
 from unified_diffusion.perturbations.base import Level, Perturbation, Step, expand
 from unified_diffusion.perturbations.chain import Chain

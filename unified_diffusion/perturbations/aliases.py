@@ -1,4 +1,4 @@
-"""Names of versions before 0.2 that stay for one release."""
+"""The names of versions before 0.2, which stay for one release."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Levels:
-    """The old `perturbation.levels`: its names on the left are the names of the process itself on the right.
+    """The old `perturbation.levels`: each old name on the left is the name of the process itself on the right.
 
     alphas, sigmas, log_snrs -> table.alpha, table.sigma, table.log_snr (of a chain); exact(t)[0:3] -> exact(t).alpha,
     .sigma, .log_snr; width -> level_width; number -> level_number; label -> noise_label. All others have one name.
@@ -16,12 +16,12 @@ class Levels:
 
     @property
     def alphas(self):
-        """alpha over t = 0 … num_steps of a chain, float64."""
+        """The signal scales alpha over t = 0 … num_steps of a chain, float64."""
         return self.process.table.alpha
 
     @property
     def sigmas(self):
-        """sigma over t = 0 … num_steps of a chain, float64."""
+        """The noise scales sigma over t = 0 … num_steps of a chain, float64."""
         return self.process.table.sigma
 
     @property
@@ -35,7 +35,7 @@ class Levels:
         return self.process.level_width
 
     def exact(self, t):
-        """(alpha, sigma, log-SNR) at known t, float64."""
+        """The values (alpha, sigma, log-SNR) at known t, float64."""
         return tuple(self.process.exact(t)[1:4])
 
     def number(self, t):
@@ -43,11 +43,11 @@ class Levels:
         return self.process.level_number(t)
 
     def label(self, t):
-        """t counted in levels from 0."""
+        """The noise label at t: t counted in levels from 0."""
         return self.process.noise_label(t)
 
     def change(self, s, t):
-        """log_snr(t) - log_snr(s) at known times of a continuous process, float64."""
+        """The change log_snr(t) - log_snr(s) at known times of a continuous process, float64."""
         return self.process.change(s, t)[1]
 
     def __getattr__(self, name):

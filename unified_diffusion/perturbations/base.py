@@ -1,4 +1,4 @@
-"""The forward process: how data are destroyed."""
+"""The forward process, which destroys data: the base class of all processes, and the values that it gives."""
 
 import abc
 from typing import Any, NamedTuple
@@ -36,17 +36,17 @@ class Level(NamedTuple):
     step: Any = None
 
     def beside(self, x):
-        """The same level with every field shaped to multiply `x` of shape `[B, ...]`."""
+        """This level with every field shaped to multiply `x` of shape `[B, ...]`."""
         return jax.tree.map(lambda value: expand(value, x), self)
 
     @property
     def noise_to_signal(self):
-        """sigma / alpha, taken from the log-SNR so that it does not divide by a scale that has underflowed."""
+        """The ratio sigma / alpha, taken from the log-SNR, since alpha may have underflowed."""
         return namespace(self.log_snr).exp(-self.log_snr / 2)
 
     @property
     def norm(self):
-        """sqrt(alpha² + sigma²): the standard deviation of x_t for data of unit variance."""
+        """The standard deviation of x_t for data of unit variance, sqrt(alpha² + sigma²)."""
         return namespace(self.alpha, self.sigma).hypot(self.alpha, self.sigma)
 
 
@@ -82,9 +82,13 @@ def expand(level, x):
 
 
 def namespace(*values):
-    """Gives `jax.numpy` where a value is a JAX array, which is float32, and else NumPy, for all that is known before.
+    """Gives the module `jax.numpy` if one of the values is a JAX array, and else the module `numpy`.
 
-    A formula written as `xp = namespace(t)` is computed in float64 when the times are known before the program runs.
+        xp = namespace(t)
+        alpha = xp.exp(-t)
+
+    A formula written in this way is computed in float64 where the times are known before the program runs, and in
+    float32 inside the program.
     """
     return jnp if any(isinstance(value, jax.Array) for value in values) else np
 
@@ -133,18 +137,21 @@ class Perturbation(abc.ABC):
 
     @abc.abstractmethod
     def log_alpha_change(self, s: Time, t: Time) -> Scale:
-        """log alpha(t) - log alpha(s), s <= t, finite where both scales have underflowed in float32."""
+        """The change log alpha(t) - log alpha(s) for s <= t, finite where both scales have underflowed in float32."""
 
     @abc.abstractmethod
     def log_snr_change(self, s: Time, t: Time) -> Scale:
-        """lambda(t) - lambda(s) <= 0, without the cancellation of subtracting two rounded values; -inf for s = 0."""
+        """The change lambda(t) - lambda(s) <= 0 for s <= t; -inf for s = 0.
+
+        The change keeps its digits where the difference of two rounded values would lose them.
+        """
 
     @abc.abstractmethod
     def log_snr_slope(self, t: Time) -> Scale:
-        """dlambda/dt < 0; of a chain the central difference over its levels, one-sided at t = 1 and num_steps.
+        """The slope dlambda/dt < 0; a chain takes central differences over its levels, one-sided at both ends.
 
-        -dlambda/dt is g² / sigma² of the process as an SDE (Song et al. 2021), in the t of the process: the t of a
-        chain counts levels, and `level_width` times the slope is the change per level of either kind.
+        -dlambda/dt is g² / sigma² of the process as an SDE (Song et al. 2021). The slope is per unit of t: the t of a
+        chain counts levels, and for either kind `level_width` times the slope is the change per level.
 
         Raises:
             UserError: a chain of a single level.
@@ -152,7 +159,7 @@ class Perturbation(abc.ABC):
 
     @abc.abstractmethod
     def log_alpha_slope(self, t: Time) -> Scale:
-        """dlog(alpha)/dt of a continuous process.
+        """The slope dlog(alpha)/dt of a continuous process.
 
         Raises:
             UserError: a chain; its `continuous` has one.
@@ -160,7 +167,9 @@ class Perturbation(abc.ABC):
 
     @abc.abstractmethod
     def diffusion(self, t: Time) -> Scale:
-        """g(t) = sigma sqrt(-dlambda/dt) of dx = f dt + g dw. Song et al. 2021, eq. 5; Kingma et al. 2021, appendix A.
+        """The diffusion g(t) = sigma sqrt(-dlambda/dt) of dx = f dt + g dw.
+
+        Song et al. 2021, eq. 5; Kingma et al. 2021, appendix A.
 
         Raises:
             UserError: a chain; its `continuous` has one.
@@ -191,46 +200,49 @@ class Perturbation(abc.ABC):
     @property
     @abc.abstractmethod
     def times(self) -> Shaped[np.ndarray, " num_steps"]:
-        """The levels t, rising: 1 … num_steps of a chain, and as many evenly spaced ones up to 1 of another process."""
+        """The levels t, rising: 1 … num_steps for a chain, and num_steps even ones up to 1 for another process."""
 
     @property
     @abc.abstractmethod
     def level_width(self) -> float:
-        """The rise of t from one of these levels to the next."""
+        """The rise of t from one entry of `times` to the next."""
 
     @abc.abstractmethod
     def below(self, t: Time) -> Time:
-        """The level one step down: t - 1 of a chain; 0 from the first level, and from between it and the second."""
+        """The level one step down: t - 1 in a chain, and t - level_width in a continuous process.
 
-    @abc.abstractmethod
-    def nearest(self, t):
-        """The level nearest to a fractional t of a chain; t itself of a continuous process."""
-
-    @abc.abstractmethod
-    def level_number(self, t: Time):
-        """The number, 1 … num_steps, of the one of `times` that is nearest, as integers."""
-
-    @abc.abstractmethod
-    def time_at(self, quantile: Float[Array, " b"]) -> Real[Array, " b"]:
-        """t at quantiles in [0, 1) of the uniform distribution over the levels of a chain, or between t_min and 1."""
-
-    @abc.abstractmethod
-    def draw_times(self, key: PRNGKeyArray, num: int) -> Real[Array, " num"]:
-        """Draws independent t of that uniform distribution."""
-
-    @abc.abstractmethod
-    def time_of(self, log_snr):
-        """The t at a log-SNR, fractional between two levels of a chain; the nearest end beyond the ends.
-
-        A known log-SNR is read in float64, a JAX array in float32.
+        The level below the first one is 0, and so is the level below any t between the first and the second.
         """
 
     @abc.abstractmethod
-    def noise_label(self, t):
-        """The noise level as a network is told it: counted in levels from 0. `t` may lie between two of a chain."""
+    def nearest(self, t: Time) -> Time:
+        """The level nearest to a fractional t in a chain, and t itself in a continuous process."""
 
     @abc.abstractmethod
-    def label_log_snr(self, noise_label):
+    def level_number(self, t: Time) -> Time:
+        """The integer number, 1 … num_steps, of the entry of `times` that is nearest to t."""
+
+    @abc.abstractmethod
+    def time_at(self, quantile: Float[Array, " b"]) -> Real[Array, " b"]:
+        """The t at quantiles in [0, 1) of the uniform distribution over the levels of a chain, or over [t_min, 1]."""
+
+    @abc.abstractmethod
+    def draw_times(self, key: PRNGKeyArray, num: int) -> Real[Array, " num"]:
+        """Draws independent t, uniform over the levels of a chain or over [t_min, 1]."""
+
+    @abc.abstractmethod
+    def time_of(self, log_snr: Any) -> Time:
+        """The t at a log-SNR: fractional between two levels of a chain, and the nearest end beyond the ends.
+
+        A log-SNR that is known before the program runs is read in float64, a JAX array in float32.
+        """
+
+    @abc.abstractmethod
+    def noise_label(self, t: Time) -> Any:
+        """The noise level as a network is told it: t counted in levels from 0. `t` may lie between two levels."""
+
+    @abc.abstractmethod
+    def label_log_snr(self, noise_label: Any) -> Scale:
         """The log-SNR that a (fractional) noise label stands for."""
 
     @abc.abstractmethod
@@ -245,7 +257,7 @@ class Perturbation(abc.ABC):
             UserError: an unknown spacing, no steps, or more steps than a chain has levels.
         """
 
-    # What follows from them, for every process.
+    # The rest follows from these members, for every process.
 
     def alpha(self, t: Time) -> Scale:
         """The signal scale; 1 at t = 0."""
@@ -260,7 +272,7 @@ class Perturbation(abc.ABC):
         return self.at(t).log_snr
 
     def drift(self, x: Float[Array | np.ndarray, " b *d"], t: Time) -> Float[Array, " b *d"]:
-        """f(x, t) = x dlog(alpha)/dt of dx = f dt + g dw. Song et al. 2021, eq. 5.
+        """The drift f(x, t) = x dlog(alpha)/dt of dx = f dt + g dw. Song et al. 2021, eq. 5.
 
         Raises:
             UserError: a chain; its `continuous` has one.
@@ -270,7 +282,12 @@ class Perturbation(abc.ABC):
     def perturb(
         self, x0: Float[Array | np.ndarray, " b *d"], t: Time, noise: Float[Array | np.ndarray, " b *d"]
     ) -> Float[Array, " b *d"]:
-        """x_t = alpha(t) x_0 + sigma(t) noise. Ho et al. 2020, eq. 4; Song & Ermon 2019, section 3.1."""
+        """Gives the noised data x_t = alpha(t) x_0 + sigma(t) noise, shaped like x_0.
+
+            x_t = DDPM().perturb(x0, t=500, noise=jax.random.normal(key, x0.shape))
+
+        Ho et al. 2020, eq. 4; Song & Ermon 2019, section 3.1.
+        """
         level = self.at(t)
         return expand(level.alpha, x0) * x0 + expand(level.sigma, x0) * noise
 
@@ -337,10 +354,13 @@ class Perturbation(abc.ABC):
         return self.prior_sigma * jax.random.normal(key, shape)
 
     def prior_kl(self, x0: Float[Array | np.ndarray, " b *d"]) -> Float[Array, " b"]:
-        """KL(q(x_T | x_0) || prior) of each example, in nats: the term L_T of the bound. Ho et al. 2020, eq. 5."""
+        """The divergence KL(q(x_T | x_0) || prior) of each example, in nats.
+
+        It is the term L_T of the variational bound. Ho et al. 2020, eq. 5.
+        """
         last = self.exact(self.times[-1])
         signal, noise = (last.alpha / self.prior_sigma) ** 2, (last.sigma / self.prior_sigma) ** 2
-        # In float64, since the noise of DDPM is 1 but for a few millionths, and then the terms below cancel.
+        # The terms cancel where the noise is 1 but for a few millionths, as in DDPM, so they are taken in float64.
         per_dimension = noise - 1 - np.log(noise)
         return jnp.sum(signal * jnp.square(x0) + per_dimension, axis=tuple(range(1, x0.ndim))) / 2
 

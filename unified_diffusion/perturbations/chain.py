@@ -1,4 +1,4 @@
-"""Chains: noise levels in tables, which DDPM's betas and NCSN's scales have in common."""
+"""Chains: processes whose noise levels stand in a table, as those of DDPM and NCSN do."""
 
 import abc
 
@@ -103,7 +103,10 @@ class Chain(Perturbation):
         return np.minimum(times, self.num_steps - floor[::-1])
 
     def _change(self, table, s, t):
-        """table[t] - table[s] to float32 precision: each entry is a float32 and the rest that this one rounds off."""
+        """The difference table[t] - table[s] to float32 precision.
+
+        Each entry is split into a float32 number and the rest that this number rounds off.
+        """
         high = table.astype(np.float32)
         finite = np.isfinite(high)
         low = np.where(finite, table - np.where(finite, high, 0), 0)
@@ -112,7 +115,12 @@ class Chain(Perturbation):
         return (high[last] - high[first]) + (low[last] - low[first])
 
     def _index(self, t):
-        """t as an index of the table; a t that is known to be no level is refused, since JAX would clamp it."""
+        """The index of the table at t.
+
+        Raises:
+            TypeError: t is no integer.
+            IndexError: t is known, and is no level; JAX would clamp it without a word.
+        """
         if not jnp.issubdtype(jnp.result_type(t), jnp.integer):
             raise TypeError(f"a discrete perturbation takes an integer t in 0 … {self.num_steps}, not {t!r}")
         if not isinstance(t, jax.Array) and np.size(t) and (np.min(t) < 0 or np.max(t) > self.num_steps):

@@ -1,4 +1,4 @@
-"""Processes in continuous time: noise levels as functions of t in [0, 1]."""
+"""Processes in continuous time, whose noise levels are functions of t in [0, 1]."""
 
 import abc
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from unified_diffusion.errors import UserError
 from unified_diffusion.perturbations.base import Level, Perturbation, namespace
@@ -33,7 +34,7 @@ class Continuous(Perturbation):
 
     Attributes:
         num_steps: the number of evenly spaced levels t_min … 1 that stand for the process where levels are counted.
-        t_min: the first of them. Data at t = 0 are clean, so a step to 0 gives x0_hat.
+        t_min: the first of these levels. Data at t = 0 are clean, so a step to 0 gives x0_hat.
     """
 
     num_steps: int = 1000
@@ -52,7 +53,7 @@ class Continuous(Perturbation):
         """Gives (alpha, sigma) at t, each shaped like t; (1, 0) at t = 0. The ratio sigma / alpha rises strictly."""
 
     def path_log_snr(self, t):
-        """lambda(t) = 2 log(alpha / sigma)."""
+        """The log-SNR lambda(t) = 2 log(alpha / sigma)."""
         alpha, sigma = self.path(t)
         xp = namespace(alpha, sigma)
         return 2 * (xp.log(alpha) - xp.log(sigma))
@@ -138,7 +139,7 @@ class Continuous(Perturbation):
 
     def below(self, t):
         xp, lower = namespace(t), t - self.level_width
-        # By a thousandth of a step the second level may be off, by rounding, and still go to the first.
+        # The second level goes to the first even where rounding moves it, by up to a thousandth of a step.
         return xp.where(lower < self.t_min - self.level_width / 1000, 0.0, xp.maximum(lower, self.t_min))
 
     def nearest(self, t):
@@ -170,20 +171,21 @@ class Continuous(Perturbation):
         if num_steps < 1:
             raise UserError(f"num_steps = {num_steps} sampling steps: take at least 1")
         times = spaced(self, num_steps, spacing)
-        if times[-2] < self.t_min:  # many steps, or dense ones near the data: drawn together, so that they end there
+        # Many steps, or dense ones near the data, are drawn together so that the last one above 0 is t_min.
+        if times[-2] < self.t_min:
             times[:-1] = 1 - (1 - times[:-1]) * (1 - self.t_min) / (1 - times[-2])
             times[-2] = self.t_min
         return times
 
     def _columns(self, t):
-        """(alpha, sigma, log-SNR, number) of the levels at t."""
+        """The fields (alpha, sigma, log-SNR, number) of the levels at t."""
         alpha, sigma = self.path(t)
         return alpha, sigma, self.path_log_snr(t), self.noise_label(t)
 
     def _read(self, formulas, *times):
         """Gives the values of `formulas` at these times in float32; an integer is refused, since it counts levels."""
         for t in times:
-            if not jnp.issubdtype(jnp.result_type(t), jnp.floating) and (isinstance(t, jax.core.Tracer) or np.any(t)):
+            if not jnp.issubdtype(jnp.result_type(t), jnp.floating) and (isinstance(t, Tracer) or np.any(t)):
                 raise TypeError(f"a continuous perturbation takes a float t in 0 … 1, not {t!r}")
             if not isinstance(t, jax.Array) and np.size(t) and not (np.min(t) >= 0 and np.max(t) <= 1):
                 raise IndexError(f"t = {t} is outside 0 … 1")
@@ -195,12 +197,12 @@ class Continuous(Perturbation):
 
 
 def _in_float64(formulas):
-    """The values of formulas of known times, as float64 NumPy arrays, also where they are written in `jax.numpy`."""
+    """The values of formulas of known times as float64 NumPy arrays; the formulas may be written in `jax.numpy`."""
     with jax.enable_x64(True), jax.ensure_compile_time_eval(), np.errstate(divide="ignore", invalid="ignore"):
         return tuple(np.asarray(value, np.float64) for value in formulas())
 
 
 def _derivative(function, t):
-    """dfunction/dt at each t, by automatic differentiation, in the precision of t."""
+    """The derivative dfunction/dt at each t, by automatic differentiation, in the precision of t."""
     tangent = jax.jvp(function, (jnp.asarray(t),), (jnp.ones_like(t),))[1]
     return tangent if isinstance(t, jax.Array) else np.asarray(tangent)

@@ -12,15 +12,15 @@ from unified_diffusion.perturbations.continuous import Continuous
 
 @dataclasses.dataclass(frozen=True)
 class Cosine(Continuous):
-    """alpha = cos(angle) / cos(angle at 0), alpha² + sigma² = 1: the limit of iDDPM's cosine chain.
+    """The limit of iDDPM's cosine chain: alpha = cos(angle) / cos(angle at 0) and alpha² + sigma² = 1.
 
-    Nichol & Dhariwal 2021, eq. 17. The angle rises linearly from offset / (1 + offset) π/2 to where the log-SNR is
-    `log_snr_min`: a hair before the π/2 at which nothing would be left of the data. The chain stops short of it by
-    clipping its betas.
+    Nichol & Dhariwal 2021, eq. 17. The angle rises linearly from offset / (1 + offset) π/2 to the angle where the
+    log-SNR is `log_snr_min`, just below the π/2 at which nothing would be left of the data. The chain stays below π/2
+    by clipping its betas.
 
     Args:
-        num_steps: the evenly spaced levels that stand for it where levels are counted.
-        offset: s of the paper, which keeps the first levels' noise from being too small.
+        num_steps: the number of evenly spaced levels that stand for the process where levels are counted.
+        offset: the s of the paper, which keeps the noise of the first levels from being too small.
         log_snr_min: the log-SNR at t = 1.
         t_min: the first level above 0, the last that a sampler visits before t = 0.
 
@@ -73,22 +73,25 @@ class Cosine(Continuous):
 
     @functools.cached_property
     def _angles(self):
-        """(rise of the angle over all t, angle that is missing to π/2 at t = 1)."""
+        """The rise of the angle over all t, and the angle that is missing to π/2 at t = 1."""
         sine, cosine = self._sides(np.float64(self.log_snr_min))
         return np.arctan2(sine, cosine) - self._start, np.arctan2(cosine, sine)
 
     def _sides(self, log_snr):
-        """(sin, cos) of the angle: sin² is sin² start + cos² start sigma², so that neither cancels."""
+        """The sine and the cosine of the angle: sin² is sin² start + cos² start sigma², a sum without cancellation."""
         alpha, sigma = variance_preserving(log_snr)
         xp, start = namespace(log_snr), self._start
         return xp.sqrt(np.sin(start) ** 2 + np.cos(start) ** 2 * sigma**2), np.cos(start) * alpha
 
     def _left(self, t):
-        """The angle missing to π/2, whose sine is the cosine of the angle: near t = 1 the angle is rounded too far."""
+        """The angle that is missing to π/2 at t.
+
+        Its sine is the cosine of the angle, which near t = 1 would lose its digits if taken from the rounded angle.
+        """
         rise, short = self._angles
         return short + rise * (1 - t)
 
     def _variance(self, t):
-        """cos² start sigma²: cos² a - cos² b = sin(b - a) sin(b + a)."""
+        """The value of cos² start sigma², computed as cos² a - cos² b = sin(b - a) sin(b + a)."""
         xp, turned = namespace(t), self._angles[0] * t
         return xp.sin(turned) * xp.sin(turned + 2 * self._start)

@@ -15,12 +15,15 @@ from unified_diffusion.registry import lookup
 
 
 def linear(num_steps, beta_start, beta_end):
-    """beta_t rising linearly. Ho et al. 2020, section 4."""
+    """Linearly rising betas `[num_steps]`. Ho et al. 2020, section 4."""
     return np.linspace(beta_start, beta_end, num_steps)
 
 
 def cosine(num_steps, beta_start, beta_end):
-    """alpha-bar as a squared cosine of t, each beta at most 0.999. Nichol & Dhariwal 2021, eq. 17."""
+    """The betas `[num_steps]` of an alpha-bar that is a squared cosine of t, at most 0.999 each.
+
+    Nichol & Dhariwal 2021, eq. 17.
+    """
     del beta_start, beta_end
     t = np.arange(num_steps + 1) / num_steps
     alpha_bar = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
@@ -32,14 +35,19 @@ SCHEDULES = {"linear": linear, "cosine": cosine}
 
 @dataclasses.dataclass(frozen=True)
 class DDPM(Chain):
-    """x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z, so alpha² + sigma² = 1 at every level. Ho et al. 2020.
+    """The chain of DDPM: x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z. Ho et al. 2020, eq. 2.
+
+    alpha² + sigma² = 1 at every level, and the prior is N(0, I).
+
+        process = DDPM(num_steps=1000, schedule="linear")
+        x_t = process.perturb(x0, 500, noise)
 
     Args:
         num_steps: T, the number of noise levels.
         schedule: "linear" or "cosine".
         beta_start: the linear schedule's first beta.
         beta_end: the linear schedule's last beta.
-        betas: T variances in (0, 1), instead of a schedule.
+        betas: T variances in (0, 1), in place of a schedule.
 
     Raises:
         UserError: unknown schedule, fewer than one step, or a beta outside (0, 1).

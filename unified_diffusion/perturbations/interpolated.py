@@ -17,7 +17,7 @@ class Interpolated(Continuous):
 
     Args:
         log_snrs: the log-SNR of the chain at its levels 1 … num_steps, two at least.
-        exploding: whether alpha = 1, as in NCSN; otherwise alpha² + sigma² = 1, as in DDPM.
+        exploding: True for alpha = 1, as in NCSN; otherwise alpha² + sigma² = 1, as in DDPM.
     """
 
     log_snrs: tuple[float, ...]
@@ -56,7 +56,7 @@ class Interpolated(Continuous):
         xp, first, last = namespace(s, t), self._piece(s), self._piece(t)
         slope = xp.asarray(self._steepness)
         high, low = (part[last] - part[first + 1] for part in map(xp.asarray, _split(self._values)))
-        # To the next knot, on to the last one before t, and from there: all of one sign, so that none cancels.
+        # The change up to the next knot, on to the last knot before t, and from there to t: all of one sign.
         by_knots = (slope[last] * self._past(t, last) - slope[first] * self._past(s, first + 1)) + (low + high)
         log_snr = xp.where(first == last, slope[last] * (t - s), by_knots)
         log_snr = xp.where(s == 0, -xp.inf, log_snr)
@@ -87,12 +87,12 @@ class Interpolated(Continuous):
         return xp.clip(found, 0, self.num_steps - 2)
 
     def _past(self, t, number):
-        """t less the knot of that number, which is no float32."""
+        """The difference of t and the knot of this number, which float32 alone would round."""
         high, low = (namespace(t).asarray(part)[number] for part in _split(self._knots))
         return (t - high) - low
 
 
 def _split(table):
-    """float64 numbers as float32 ones and the rests that these round off: (high, low), each of which fits a float32."""
+    """Splits float64 numbers into (high, low): float32 numbers, and the rests that these round off."""
     high = np.asarray(table, np.float32).astype(np.float64)
     return high, table - high

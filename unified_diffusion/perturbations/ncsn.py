@@ -14,17 +14,21 @@ from unified_diffusion.perturbations.ve import VE
 
 @dataclasses.dataclass(frozen=True)
 class NCSN(Chain):
-    """x_t = x_{t-1} + sqrt(sigma_t² - sigma_{t-1}²) z: alpha = 1 and sigma rises geometrically. Song & Ermon 2019.
+    """The chain of NCSN: x_t = x_{t-1} + sqrt(sigma_t² - sigma_{t-1}²) z, with alpha = 1. Song & Ermon 2019.
 
-    Levels count upwards, sigma_1 < … < sigma_L, the reverse of the papers. Data are in [-1, 1], so the published
-    sigmas, which are for [0, 1], stand doubled: NCSN's CIFAR-10 ladder of 10 levels from 1 to 0.01 is 2.0 to 0.02 here,
-    the default; NCSNv2's is 232 levels, 100 to 0.02. As a chain: Song et al. 2021, appendix B.
+        process = NCSN(num_steps=10, sigma_min=0.02, sigma_max=2.0)
+        x_t = process.perturb(x0, 5, noise)
+
+    sigma rises geometrically. Levels count upwards, sigma_1 < … < sigma_L, the reverse of the papers. Data are in
+    [-1, 1], so the published sigmas, which are for [0, 1], stand doubled: NCSN's CIFAR-10 ladder of 10 levels from 1 to
+    0.01 is 2.0 to 0.02 here, the default; NCSNv2's is 232 levels, 100 to 0.02. Song et al. 2021, appendix B, write NCSN
+    as a chain.
 
     Args:
         num_steps: L, the number of noise levels.
         sigma_min: the smallest noise scale, in data units.
-        sigma_max: the largest noise scale, in data units; the prior's too.
-        sigmas: L positive noise scales, strictly rising or strictly falling, instead of the geometric ladder.
+        sigma_max: the largest noise scale, in data units, which is also that of the prior.
+        sigmas: L positive noise scales, strictly rising or strictly falling, in place of the geometric ladder.
 
     Raises:
         UserError: fewer than one level, or noise scales that are not positive and strictly monotonic.

@@ -1,4 +1,7 @@
-"""Step spacings: which noise levels a sampler of few steps visits. A new one is a function and a line in `SPACINGS`."""
+"""Step spacings: the noise levels that a sampler of few steps visits.
+
+A new spacing is a function and a line in `SPACINGS`.
+"""
 
 import numpy as np
 
@@ -6,22 +9,22 @@ from unified_diffusion.registry import lookup
 
 
 def uniform(process, num_steps):
-    """Times evenly spaced in t; the levels themselves where there are as many steps as levels."""
+    """Times `[num_steps + 1]` evenly spaced in t; for as many steps as levels they are the levels themselves."""
     if num_steps == process.num_steps:
         return np.append(process.times[::-1], 0)
     return np.linspace(process.times[-1], 0, num_steps + 1)
 
 
 def trailing(process, num_steps):
-    """Times from the last level down by equal strides: `uniform`, since every schedule here starts at the prior.
+    """Times from the last level down by equal strides, as `uniform`, since every schedule here starts at the prior.
 
-    Lin et al. 2024, table 2, where it is set against spacings that leave the last level out.
+    Lin et al. 2024, table 2, compare this spacing with those that leave the last level out.
     """
     return uniform(process, num_steps)
 
 
 def quadratic(process, num_steps):
-    """Times evenly spaced in sqrt(t), so denser near the data. Song, Meng & Ermon 2021, appendix D.2."""
+    """Times evenly spaced in sqrt(t), which lie denser near the data. Song, Meng & Ermon 2021, appendix D.2."""
     return process.times[-1] * np.linspace(1, 0, num_steps + 1) ** 2
 
 
@@ -44,16 +47,16 @@ SPACINGS = {"uniform": uniform, "trailing": trailing, "quadratic": quadratic, "l
 
 
 def spaced(process, num_steps, spacing):
-    """Times `[num_steps + 1]` of a spacing by name, in float64, strictly decreasing to 0.
+    """The times `[num_steps + 1]` of the spacing with this name, in float64, strictly decreasing to 0.
 
     Raises:
-        UserError: unknown spacing.
+        UserError: an unknown spacing.
     """
     return np.asarray(lookup(SPACINGS, spacing, "step spacing")(process, num_steps), np.float64)
 
 
 def _times(process, log_snrs):
-    """The times at rising log-SNRs; the first is the last level itself, whatever rounding makes of it."""
+    """The times at rising log-SNRs. The first time is set to the last level, since rounding may move it."""
     times = np.asarray(process.time_of(log_snrs), np.float64)
     times[0] = process.times[-1]
     return times

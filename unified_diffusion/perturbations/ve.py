@@ -11,15 +11,16 @@ from unified_diffusion.perturbations.continuous import Continuous
 
 @dataclasses.dataclass(frozen=True)
 class VE(Continuous):
-    """dx = sqrt(d sigma² / dt) dw with sigma = sigma_min (sigma_max / sigma_min)^t: NCSN's limit.
+    """The limit of NCSN's chain: dx = sqrt(d sigma² / dt) dw with sigma = sigma_min (sigma_max / sigma_min)^t.
 
-    Song et al. 2021, eq. 9 and 30. As there, sigma jumps at t = 0, where data are clean: sigma(0) = 0, and sigma_min
-    just after.
+    Song et al. 2021, eq. 9 and 30. As in the paper, sigma jumps at t = 0, where data are clean: sigma(0) = 0, and sigma
+    is sigma_min just after.
 
     Args:
-        num_steps: the evenly spaced levels that stand for it where levels are counted.
-        sigma_min: the smallest noise scale, in data units of [-1, 1]; published ones are for [0, 1], so half as large.
-        sigma_max: the largest noise scale, in data units; the prior's too.
+        num_steps: the number of evenly spaced levels that stand for the process where levels are counted.
+        sigma_min: the smallest noise scale, in data units of [-1, 1]; published scales are for [0, 1], and half as
+            large.
+        sigma_max: the largest noise scale, in data units, which is also that of the prior.
         t_min: the first level above 0, the last that a sampler visits before t = 0.
 
     Raises:

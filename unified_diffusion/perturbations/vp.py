@@ -12,7 +12,7 @@ from unified_diffusion.perturbations.continuous import Continuous
 
 @dataclasses.dataclass(frozen=True)
 class LinearBeta:
-    """beta(t) rising linearly, and B(t), its integral from 0. Song et al. 2021, eq. 32 and appendix C."""
+    """A linearly rising beta(t), and its integral B(t) from 0. Song et al. 2021, eq. 32 and appendix C."""
 
     beta_min: float
     beta_max: float
@@ -31,26 +31,26 @@ class LinearBeta:
         return (t - s) * (self.beta_min + (s + t) * (self.beta_max - self.beta_min) / 2)
 
     def log_variance_change(self, s, t):
-        """log of (1 - exp(-B(t))) / (1 - exp(-B(s))), for s < t: a sum of positive terms."""
+        """The logarithm of (1 - exp(-B(t))) / (1 - exp(-B(s))) for s < t, computed without cancellation."""
         xp = namespace(s, t)
         return xp.log1p(-xp.expm1(-self.integral_between(s, t)) / xp.expm1(self.integral(s)))
 
     def time_at(self, integral):
-        """The t at which the integral is this: the quadratic's root, in the form that does not cancel."""
+        """The t at which B(t) is `integral`: the root of a quadratic, in the form that does not cancel."""
         xp, rise = namespace(integral), self.beta_max - self.beta_min
-        # Of a falling beta the integral has a largest value; what is above it is at a t > 1.
+        # The integral of a falling beta has a largest value, at a t > 1; an integral above it gets a t > 1, too.
         root = xp.sqrt(xp.maximum(self.beta_min**2 + 2 * rise * integral, 0))
         return 2 * integral / (self.beta_min + root)
 
 
 @dataclasses.dataclass(frozen=True)
 class VP(Continuous):
-    """dx = -½ beta(t) x dt + sqrt(beta(t)) dw, so alpha² + sigma² = 1: the limit of DDPM's chain.
+    """The limit of DDPM's chain: dx = -½ beta(t) x dt + sqrt(beta(t)) dw, so alpha² + sigma² = 1.
 
     Song et al. 2021, eq. 11. alpha = exp(-B / 2), sigma² = 1 - exp(-B), with B the integral of beta; t is in [0, 1].
 
     Args:
-        num_steps: the evenly spaced levels that stand for it where levels are counted.
+        num_steps: the number of evenly spaced levels that stand for the process where levels are counted.
         beta_min: beta(0).
         beta_max: beta(1).
         t_min: the first level above 0, the last that a sampler visits before t = 0.
@@ -100,9 +100,9 @@ class VP(Continuous):
 
 @dataclasses.dataclass(frozen=True)
 class SubVP(Continuous):
-    """dx = -½ beta x dt + sqrt(beta (1 - exp(-2 B))) dw: alpha as in `VP`, and sigma = 1 - alpha².
+    """The sub-variance-preserving process: dx = -½ beta x dt + sqrt(beta (1 - exp(-2 B))) dw.
 
-    Song et al. 2021, eq. 13.
+    Song et al. 2021, eq. 13. alpha is as in `VP`, and sigma = 1 - alpha².
 
     Args:
         num_steps, beta_min, beta_max, t_min: as in `VP`.

@@ -96,7 +96,9 @@ class Objective(abc.ABC):
         return importance * loss, {"t": t, **metrics, "loss": loss}
 
     @abc.abstractmethod
-    def at(self, denoiser, x0, t, noise, label=None, key=None, reference=None):
+    def at(
+        self, denoiser, x0, t, noise, label=None, key=None, reference=None
+    ) -> tuple[Float[Array, " b"], dict[str, Array]]:
         """Returns (loss `[B]`, metrics) at given levels and with given noise.
 
         Args:
@@ -146,7 +148,7 @@ class Objective(abc.ABC):
         density = jnp.asarray(p, jnp.float32) / -(perturbation.level_width * perturbation.log_snr_slope(t))
         return perturbation.log_snr(t), weight * density
 
-    def initial_state(self, perturbation):
+    def initial_state(self, perturbation) -> Any:
         """Returns the memory before training, a pytree of arrays, or None for an objective that remembers nothing.
 
         The memory is given to each call as `state`, renewed by `update`, and a part of checkpoints.
@@ -156,7 +158,7 @@ class Objective(abc.ABC):
         """
         return self._time_sampler.initial_state(perturbation)
 
-    def update(self, state, metrics):
+    def update(self, state, metrics) -> Any:
         """Returns the memory after a batch, from the memory before it and the metrics of the call."""
         return self._time_sampler.update(state, metrics["t"], metrics["loss"])
 
@@ -191,7 +193,7 @@ class WeightedLevels(Objective):
         super().__post_init__()
         _ = self._weighting  # The weighting is made here, so that mistakes show at once.
 
-    def weight(self, perturbation, t):
+    def weight(self, perturbation: Perturbation, t: Time) -> Float[Array, "..."]:
         """Returns w(t), shaped like t."""
         weight = self._weighting(perturbation, t)
         if not self.normalize:

@@ -32,6 +32,7 @@ def check_number(owner, option, value, above=-math.inf):
     Raises:
         UserError: the value is not such a number.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not above < value < math.inf:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool) and value < math.inf
+    if not is_number or value <= above:
         bound = "" if above == -math.inf else f" above {above:g}"
         raise UserError(f"{owner}: {option} = {value!r}, and it must be a finite number{bound}")

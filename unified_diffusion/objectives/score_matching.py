@@ -5,10 +5,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from unified_diffusion.objectives.base import WeightedLevels
 from unified_diffusion.objectives.time_samplers import OneLevel
@@ -41,14 +42,14 @@ class ScoreMatching(WeightedLevels):
         choose(self.reduction, ("mean", "sum"), "reduction")
 
     @abc.abstractmethod
-    def error(self, eps: Callable, x_t: Array, sigma: Array, key: PRNGKeyArray) -> Float[Array, " b"]:
+    def error(self, eps: Callable, x_t: Array, sigma: Array, key: Any) -> Float[Array, " b"]:
         """Returns ‖eps‖² - 2 sigma tr ∇eps of each example, or an unbiased estimate of it.
 
         Args:
             eps: the function x_t -> eps_hat, both `[B, ...]`; it treats each example by itself.
             x_t: the points at which the derivatives are taken.
             sigma: noise scales `[B]`.
-            key: of the random projections.
+            key: the key of the random projections; None for an objective that draws none.
         """
 
     def at(self, denoiser, x0, t, noise, label=None, key=None, reference=None):
@@ -86,4 +87,4 @@ def derivatives(eps, x_t, directions):
 
 
 def _is_key(value):
-    return isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)

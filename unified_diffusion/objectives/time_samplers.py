@@ -3,15 +3,15 @@
 import abc
 import dataclasses
 import functools
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from unified_diffusion.errors import UserError
 from unified_diffusion.objectives.options import check_number, check_options
@@ -26,17 +26,17 @@ class TimeSampler(abc.ABC):
             loss is that of `uniform`. If not, the probabilities are part of the objective, as a weighting is.
     """
 
-    reweights = False
+    reweights: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def sample(self, perturbation, key, batch_size, state=None):
+    def sample(self, perturbation, key, batch_size, state=None) -> tuple[Array, Array]:
         """Returns (t, weight), each `[batch_size]`: the levels, and the factor of each example's loss.
 
         `state` is the memory; without it, levels are drawn as before the first batch.
         """
 
     @abc.abstractmethod
-    def probabilities(self, perturbation, state=None):
+    def probabilities(self, perturbation, state=None) -> Array | np.ndarray:
         """Returns p(t) of the levels `times`: `[num_steps]`, with sum 1.
 
         Raises:
@@ -44,11 +44,11 @@ class TimeSampler(abc.ABC):
         """
 
     @abc.abstractmethod
-    def initial_state(self, perturbation):
+    def initial_state(self, perturbation) -> Any:
         """Returns the memory before training, a pytree of arrays, or None for a sampler that remembers nothing."""
 
     @abc.abstractmethod
-    def update(self, state, t, loss):
+    def update(self, state, t, loss) -> Any:
         """Returns the memory after a batch at levels t `[B]` with losses `[B]`, before the weight of `sample`."""
 
 
@@ -126,7 +126,7 @@ class Importance(TimeSampler):
     history: int = 10
     uniform: float = 0.001
 
-    reweights = True
+    reweights: ClassVar[bool] = True
 
     def __post_init__(self):
         check_number("time sampler 'importance'", "history", self.history, above=0)
@@ -284,7 +284,7 @@ TIME_SAMPLERS = {
 }
 
 
-def time_sampler(name, **options):
+def time_sampler(name, **options) -> TimeSampler:
     """Returns the `TimeSampler` called `name`, with these options.
 
     Args:
@@ -299,7 +299,7 @@ def time_sampler(name, **options):
         if options:
             raise UserError(f"time sampler {name!r} is made already: it takes no options")
         return found
-    if inspect.isclass(found):
+    if isinstance(found, type):
         check_options(found, options, "time sampler", name)
         return found(**options)
     check_options(found, options, "time sampler", name, given=3)

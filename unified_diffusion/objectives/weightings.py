@@ -9,6 +9,9 @@ alpha² + sigma² = 1). The prediction type of the network does not matter, sinc
 output stands for.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -157,7 +160,7 @@ _CHECKS = (
 )
 
 
-def weighting(name, **options):
+def weighting(name, **options) -> Callable[[Perturbation, Time], Any]:
     """Returns the weighting called `name` with these options, a function of (perturbation, t).
 
     Args:

@@ -98,7 +98,7 @@ class Guided(Wrapper):
     """
 
     scale: Any = 1.0
-    interval: tuple[float, float] | None = dataclasses.field(default=None, metadata={"static": True})
+    interval: tuple[float, ...] | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __post_init__(self):
         if self.interval is not None and not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1]):

@@ -15,7 +15,7 @@ def loss_per_level(denoiser, dataset, times, *, batch_size=250, num_examples=0, 
 
         losses = loss_per_level(denoiser, dataset, [1, 100, 500], num_examples=1000)
 
-    It is the mean over examples of `error_per_level`, which takes the same arguments.
+    This loss is the mean over examples of `error_per_level`, which takes the same arguments.
     """
     options = {"batch_size": batch_size, "num_examples": num_examples, "seed": seed, "conditional": conditional}
     options["codec"] = codec

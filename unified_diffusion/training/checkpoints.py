@@ -108,7 +108,7 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(state), [arrays[name] for name in target])
 
     def _read(self, step, **items) -> Any:
-        """The items of a checkpoint: Orbax returns a `Composite` with an attribute for each, which its types do not tell."""
+        """The items of a checkpoint: Orbax returns them as attributes, which the types of Orbax do not tell."""
         return self._manager.restore(step, args=ocp.args.Composite(**items))
 
     def _set_aside(self, step):

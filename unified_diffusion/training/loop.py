@@ -83,8 +83,8 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
         workdir: where checkpoints, metrics.jsonl, TensorBoard events and pictures go.
         seed: the seed of the order of the data, the noise and dropout.
         draw_samples: a function (denoiser, step, progress) -> picture `[H, W, C]` uint8, or None for no picture, that
-            is called every `settings.sample_every` steps. It calls `progress` now and then, which raises `Interrupted`
-            when the run is to stop.
+            is called every `settings.sample_every` steps. The function calls `progress` now and then, which raises
+            `Interrupted` when the run is to stop.
         codec: the `Codec` of the data, as in `make_train_step`.
 
     Returns:

@@ -69,7 +69,7 @@ def _narrow(centre, half):
 def _wide(centre, half):
     """The log integral of the standard normal over a bin that is not narrow, for centre >= 0.
 
-    It is log(Phi(half - centre) - Phi(-half - centre)).
+    The integral is Phi(half - centre) - Phi(-half - centre), with Phi the distribution function.
     """
     upper, lower = log_ndtr(half - centre), log_ndtr(-half - centre)
     return upper + jnp.log(-jnp.expm1(lower - upper))

@@ -91,14 +91,14 @@ class Guided(Wrapper):
         scale: how strong the guidance is, a number.
         interval: the two ends (low, high) of sigma / alpha between which the guidance acts, low < sigma / alpha <=
             high. Elsewhere the prediction is the conditional one; where t is one number, no other is computed. None
-            guides at every level. This is the sigma of Kynkäänniemi et al. 2024, eq. 6, for data in [-1, 1].
+            guides at every level. sigma / alpha is the sigma of Kynkäänniemi et al. 2024, eq. 6, for data in [-1, 1].
 
     Raises:
         UserError: an interval that holds nothing; when called, no label, or a network without classes.
     """
 
     scale: Any = 1.0
-    interval: tuple[float, float] | None = dataclasses.field(default=None, metadata={"static": True})
+    interval: tuple[float, ...] | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __post_init__(self):
         if self.interval is not None and not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1]):

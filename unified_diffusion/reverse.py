@@ -67,8 +67,8 @@ def divergence(perturbation, prediction, x0, s, t, log_variance, second):
 def reconstruction(prediction, x0, log_variance, discretized=True):
     """The cost -log p(x0 | x_t) of the step to s = 0, for each dimension, in nats, shaped like x0.
 
-    p has the mean x0_hat. It is the probability of one of 256 grey levels, Ho et al. 2020, eq. 13, or a density if not
-    `discretized`.
+    p is a normal distribution around x0_hat: the probability of one of 256 grey levels, Ho et al. 2020, eq. 13, or the
+    density if not `discretized`.
     """
     log_prob = gaussian.discretized_log_likelihood if discretized else gaussian.log_density
     return -log_prob(x0, prediction.x0, log_variance)

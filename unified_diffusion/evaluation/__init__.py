@@ -1,4 +1,4 @@
-"""Measuring a trained model, and the samples that it gives."""
+"""Evaluation measures a trained model, and the samples that it gives."""
 
 from unified_diffusion.evaluation.accuracy import accuracy_per_level
 from unified_diffusion.evaluation.bound import DatasetBound, dataset_bound

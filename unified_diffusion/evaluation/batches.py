@@ -1,4 +1,4 @@
-"""A dataset, or some rows of it, in batches of one size."""
+"""Batches of one size, cut from a dataset or from some of its rows."""
 
 import functools
 import sys
@@ -19,9 +19,9 @@ class Batch(NamedTuple):
 
     Attributes:
         examples: the examples as the dataset has them, `[B, ...]`.
-        label: their labels, `[B]`, or None for data without any.
-        rows: their numbers in the dataset, `[B]`.
-        count: how many of them, from the first, are not repeated.
+        label: the labels of the examples, `[B]`, or None for data without labels.
+        rows: the numbers of the examples in the dataset, `[B]`.
+        count: how many examples, from the first, are not repeated.
         codec: the codec of the data.
     """
 
@@ -56,7 +56,9 @@ def batches_of(dataset, rows, batch_size, codec=None) -> Iterator[Batch]:
 
 
 def over_batches(function, dataset, rows, batch_size, codec=None):
-    """The results of a function for each of the rows of a dataset, as arrays of NumPy.
+    """The results of a function for each of the rows of a dataset, as NumPy arrays.
+
+        x0_means = over_batches(lambda batch: batch.x0.mean(axis=(1, 2, 3)), dataset, np.arange(1000), 250)
 
     Args:
         function: a function of a `Batch` that returns a pytree of arrays `[B, ...]`.
@@ -78,5 +80,5 @@ def first_rows(dataset, num_examples):
 
 
 def progress_bar(total, unit, desc):
-    """A bar on a terminal, and nothing elsewhere; a context whose `update(n)` moves it on."""
+    """A progress bar on a terminal, and nothing elsewhere: a context whose `update(n)` moves the bar on by n."""
     return tqdm(total=total, unit=unit, desc=desc, disable=not sys.stderr.isatty())

@@ -1,4 +1,4 @@
-"""The variational bound over a dataset, and the rate-distortion curve that comes with it."""
+"""The variational bound over a dataset, and the rate-distortion curve that follows from its terms."""
 
 from typing import NamedTuple
 
@@ -10,16 +10,17 @@ from unified_diffusion.likelihood import variational_bound
 
 
 class DatasetBound(NamedTuple):
-    """The bound's means over examples, in bits per dimension; arrays have one entry per step, t rising, as in `Bound`.
+    """The means of the bound over examples, in bits per dimension; arrays have one entry per step, with rising t.
 
     Attributes:
         prior, diffusion, reconstruction, total: the bound and its three parts; `diffusion` is summed over the steps.
         standard_error: the standard error of `total` over the examples; 0 for one example.
         num_examples: the number of examples.
         t: the level that each step starts from, `[T]`.
-        per_level: the bits of the step from t; the decoder's at t[0]. `[T]`
-        rate: the bits that have been sent once x_t is known: the prior's and all steps' from noisier levels. `[T]`
-        distortion: root mean squared error of x0_hat at t, in data units. `[T]`
+        per_level: the bits of the step from t, `[T]`; the first entry is the reconstruction.
+        rate: the bits that have been sent once x_t is known, which are those of the prior and of all steps from noisier
+            levels, `[T]`.
+        distortion: the root mean squared error of x0_hat at t, in data units, `[T]`.
     """
 
     prior: float
@@ -46,17 +47,23 @@ def dataset_bound(
     codec=None,
     **options,
 ):
-    """The bound's means over a dataset, and DDPM's progressive coding: a `DatasetBound`.
+    """The means of the bound over a dataset, and DDPM's progressive coding: a `DatasetBound`.
 
-    The noise of an example at a level is drawn from (seed, example, level) alone: two models are measured on the same.
-    The distortion at a rate is that of x0_hat(x_t) when x_T … x_t have been sent, at the price of the bound's terms.
-    Ho et al. 2020, section 4.3 and figure 5.
+        bound = dataset_bound(denoiser, dataset, num_examples=1000)
+        bound.total  # bits per dimension
+
+    The noise of an example at a level is drawn from (seed, example, level) alone, so two models are measured on the
+    same noise. The distortion at a rate is that of x0_hat(x_t) when x_T … x_t have been sent, and the terms of the
+    bound are the rate. Ho et al. 2020, section 4.3 and figure 5.
 
     Args:
         denoiser: the model, under the perturbation whose chain it is.
-        dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
+        dataset: a data set in memory or streamed.
+        num_examples: how many examples are measured, from the first; 0 for all.
         num_steps: the number of steps of the chain; None takes every level.
         batch_size: how many examples are measured at once.
+        seed: the seed of the noise.
+        conditional: whether the network is told the labels of the examples.
         codec: the codec that the model was trained with; None takes the built-in one for the shape of the examples.
         options: variance, clip_x0 and discretized, as in `variational_bound`.
 

@@ -1,4 +1,4 @@
-"""The Fisher divergence of a denoiser, level by level, where the exact score is known."""
+"""The Fisher divergence of a denoiser at each noise level, where the exact score is known."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ class FisherDivergence(NamedTuple):
 
     Attributes:
         divergence: ½ E‖s_hat(x_t) - s(x_t)‖², summed over dimensions, in 1 / (data units)². Hyvärinen 2005, eq. 2.
-        scaled: sigma² times it, ½ E‖eps_hat - E[eps | x_t]‖²: what a denoising loss is above its own minimum, halved.
+        scaled: sigma² times the divergence, ½ E‖eps_hat - E[eps | x_t]‖², which is half of the excess of a denoising
+            loss over its minimum.
         scaled_error: the standard error of `scaled`.
     """
 
@@ -28,8 +29,8 @@ class FisherDivergence(NamedTuple):
 def fisher_divergence(denoiser, mixture, times, *, num_samples=10_000, batch_size=5000, seed=0):
     """The Fisher divergence between a denoiser's score and the exact score of a Gaussian mixture, at noise levels.
 
-    Both are read under the denoiser's own perturbation, at x_t from the mixture itself. The draws of a level depend on
-    (seed, level, batch) alone: two models are measured on the same.
+    Both scores are read under the perturbation of the denoiser, at x_t drawn from the mixture itself. The draws of a
+    level depend on (seed, level, batch) alone, so two models are measured on the same draws.
 
     Args:
         denoiser: the model.
@@ -61,7 +62,7 @@ def fisher_divergence(denoiser, mixture, times, *, num_samples=10_000, batch_siz
 
 @jax.jit(static_argnames="count")
 def _squares(denoiser, mixture, t, key, count):
-    """‖eps_hat - E[eps | x_t]‖² `[count]`, at level t: the scores' difference in units of 1 / sigma."""
+    """The squares ‖eps_hat - E[eps | x_t]‖² `[count]` at level t: sigma² times the squared difference of the scores."""
     process = denoiser.perturbation
     data_key, noise_key = jax.random.split(key)
     x0 = mixture.sample(data_key, count)

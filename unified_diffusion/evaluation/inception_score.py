@@ -10,9 +10,10 @@ from unified_diffusion.evaluation.resampling import Estimate
 def inception_score(
     probabilities: Float[np.ndarray, "n classes"], halves: Bool[np.ndarray, "replicates n"] | None = None
 ) -> Estimate:
-    """exp E KL(p(y|x) ‖ p(y)), p(y) the mean over all samples: between 1 and the number of classes.
+    """The score exp E KL(p(y|x) ‖ p(y)), between 1 and the number of classes; p(y) is the mean over all samples.
 
-    Over all samples at once and not in ten parts, whose smaller counts bias it more. Salimans et al. 2016, section 4.
+    The score is taken over all samples at once, and not in ten parts, whose smaller counts would bias it more. Salimans
+    et al. 2016, section 4.
     """
     p = np.asarray(probabilities, np.float64)
     certainty = xlogy(p, p).sum(axis=1)

@@ -8,7 +8,7 @@ from unified_diffusion.evaluation.resampling import Estimate
 
 
 def polynomial_kernel(x: Shaped[np.ndarray, "n d"], y: Shaped[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
-    """(x · y / d + 1)³. Bińkowski et al. 2018, section 3.1."""
+    """The kernel (x · y / d + 1)³ of all pairs. Bińkowski et al. 2018, section 3.1."""
     product = np.asarray(x, np.float64) @ np.asarray(y, np.float64).T / x.shape[1] + 1
     return product * product * product  # a hundred times faster than ** 3
 
@@ -19,14 +19,14 @@ def kernel_distance(
     halves: Bool[np.ndarray, "replicates n"] | None = None,
     block: int = 1000,
 ) -> Estimate:
-    """E k(x, x') + E k(y, y') - 2 E k(x, y) over all pairs of different vectors, an `Estimate`.
+    """The distance E k(x, x') + E k(y, y') - 2 E k(x, y) over all pairs of different vectors, an `Estimate`.
 
-    Unbiased: two sets of one distribution give 0 on average, and so often less. Gretton et al. 2012, eq. 3; the kernel
-    inception distance of Bińkowski et al. 2018 is this, in Inception's features.
+    The distance is unbiased: two sets of one distribution give 0 on average, and so often less than 0. Gretton et al.
+    2012, eq. 3. In Inception's features it is the kernel inception distance of Bińkowski et al. 2018.
 
     Args:
-        halves: of the samples, for the estimate's replicates.
-        block: rows of the kernel matrix that are held at once.
+        halves: the halves of the samples that the replicates are computed on, as `random_halves` gives them.
+        block: how many rows of the kernel matrix are held at once.
 
     Raises:
         UserError: fewer than two vectors in a set, or in a half.
@@ -48,8 +48,11 @@ def kernel_distance(
 
 
 def _row_sums(x, y, block):
-    """Σ_y k(x, y) for each x."""
-    return sum(polynomial_kernel(x, y[start : start + block]).sum(axis=1) for start in range(0, len(y), block))
+    """The sums Σ_y k(x, y) `[n]` for each x."""
+    total = np.zeros(len(x))
+    for start in range(0, len(y), block):
+        total += polynomial_kernel(x, y[start : start + block]).sum(axis=1)
+    return total
 
 
 def _mean_of_pairs(y, block):

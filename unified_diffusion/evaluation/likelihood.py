@@ -1,4 +1,4 @@
-"""The probability flow's log-likelihood over a dataset."""
+"""The log-likelihood of the probability flow over a dataset."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ from unified_diffusion.likelihood import flow_likelihood
 
 
 class DatasetLikelihood(NamedTuple):
-    """The likelihood's means over examples.
+    """The means of the likelihood over examples.
 
     Attributes:
-        bits_per_dim: as `FlowLikelihood` has it.
+        bits_per_dim: the mean of `FlowLikelihood.bits_per_dim`.
         standard_error: the standard error of that mean, over the examples and their draws; None for one example.
         num_examples: the number of examples.
         mean_evaluations, max_evaluations: the network evaluations that an example took, on average and at most.
@@ -29,14 +29,20 @@ class DatasetLikelihood(NamedTuple):
 def dataset_likelihood(
     denoiser, dataset, *, num_examples=0, batch_size=250, seed=0, conditional=False, codec=None, **options
 ):
-    """The flow's likelihood over a dataset: a `DatasetLikelihood`.
+    """The likelihood of the flow over a dataset: a `DatasetLikelihood`.
+
+        likelihood = dataset_likelihood(denoiser, dataset, num_examples=100, rtol=1e-4)
+        likelihood.bits_per_dim
 
     The draws of an example come from (seed, example) alone.
 
     Args:
         denoiser: the model.
-        dataset: in memory or streamed; its first `num_examples` examples, or all for 0.
+        dataset: a data set in memory or streamed.
+        num_examples: how many examples are measured, from the first; 0 for all.
         batch_size: how many examples are measured at once.
+        seed: the seed of the draws.
+        conditional: whether the network is told the labels of the examples.
         codec: the codec that the model was trained with; None takes the built-in one for the shape of the examples.
         options: as in `flow_likelihood`.
 

@@ -1,6 +1,7 @@
-"""Precision, recall, density and coverage: which samples lie among the data, and which data among the samples.
+"""Precision, recall, density and coverage, which tell how samples lie among the data, and data among the samples.
 
-The region of a set is the union of balls around its vectors, each as wide as the distance to its k-th neighbour there.
+The region of a set is the union of balls around its vectors. The radius of a ball is the distance of its vector to the
+k-th neighbour of the vector in the set.
 """
 
 from typing import NamedTuple
@@ -14,14 +15,24 @@ from unified_diffusion.evaluation.resampling import Estimate
 
 
 class PrecisionRecall(NamedTuple):
-    """Shares in [0, 1]: of the samples in the reference's region, and of the reference in the samples' region."""
+    """Two shares in [0, 1].
+
+    Attributes:
+        precision: the share of the samples that lie in the region of the reference.
+        recall: the share of the reference that lies in the region of the samples.
+    """
 
     precision: Estimate
     recall: Estimate
 
 
 class DensityCoverage(NamedTuple):
-    """How many balls of the reference a sample lies in, over k, on average; and the share of balls with a sample."""
+    """How samples fill the balls of the reference.
+
+    Attributes:
+        density: in how many balls of the reference a sample lies, on average, divided by k.
+        coverage: the share of the balls of the reference in which some sample lies.
+    """
 
     density: Estimate
     coverage: Estimate
@@ -36,7 +47,12 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Improved precision and recall. Kynkäänniemi et al. 2019, eq. 1 and 2, with k = 3.
 
-    Both depend on the counts of both sets, recall of a half on the wider balls of a half.
+    Both shares depend on the counts of both sets. The recall of a half uses the balls of that half, which are wider.
+
+    Args:
+        k: which neighbour gives the radius of a ball.
+        halves: the halves of the samples that the replicates are computed on, as `random_halves` gives them.
+        block: how many vectors of the reference are compared at once.
 
     Raises:
         UserError: k or fewer vectors in a set, or in a half.
@@ -60,7 +76,10 @@ def density_coverage(
     halves: Bool[np.ndarray, "replicates n"] | None = None,
     block: int = 1000,
 ) -> DensityCoverage:
-    """Naeem et al. 2020, eq. 3 and 4, with k = 5: of the data itself both are near 1, density on average.
+    """Density and coverage. Naeem et al. 2020, eq. 3 and 4, with k = 5.
+
+    For samples of the distribution of the reference both are near 1, the density on average. The arguments are those of
+    `precision_recall`.
 
     Raises:
         UserError: k or fewer vectors in a set, or in a half.
@@ -78,7 +97,7 @@ def density_coverage(
 
 
 def _checked(samples, reference, k, halves):
-    """The halves, none of them for None."""
+    """The halves `[replicates, n]`, with no rows for None, after a check of the counts."""
     halves = np.zeros((0, len(samples)), bool) if halves is None else halves
     fewest = min([len(samples), len(reference), *halves.sum(axis=1)])
     if fewest <= k:
@@ -87,8 +106,11 @@ def _checked(samples, reference, k, halves):
 
 
 def _radii(samples, k, halves):
-    """Squared distances to the k-th neighbour, among all samples and within each half; -1 outside it. `[1 + B, n]`"""
-    # Of 8 k neighbours k are in a half but with odds below 1e-4, and a radius is then a little too short.
+    """The squared distances to the k-th neighbour `[1 + B, n]`, among all samples and within each of B halves.
+
+    The entries of samples outside of a half are -1.
+    """
+    # Fewer than k of 8 k neighbours lie in a half with a probability below 1e-4; the radius is then a little too short.
     listed = nearest(samples, samples, min(8 * k if len(halves) else k, len(samples) - 1), same=True)
     radii = [listed.squared[:, k - 1]]
     for half in halves:
@@ -99,7 +121,7 @@ def _radii(samples, k, halves):
 
 
 def _mean(values, halves):
-    """The mean over samples, and over each half."""
+    """The mean of the values over all samples, and over each half, as an `Estimate`."""
     values = values.astype(np.float64)
     return Estimate(float(values.mean()), halves @ values / halves.sum(axis=1))
 

@@ -1,4 +1,4 @@
-"""Nearest training neighbours: whether samples are copies."""
+"""The nearest training examples of samples, which tell whether samples are copies."""
 
 import math
 from typing import NamedTuple
@@ -14,15 +14,15 @@ from unified_diffusion.evaluation.resampling import Estimate
 
 
 class TrainingNeighbours(NamedTuple):
-    """The training examples nearest to samples, and to held-out examples, for comparison.
+    """The training examples nearest to samples, and for comparison the distances of held-out examples.
 
     Distances are those of the codec: root mean squared differences on [0, 255] for images, Euclidean ones for points.
 
     Attributes:
-        rows: which samples were looked at. `[n]`
-        indices: of their nearest training examples, nearest first. `[n, k]`
-        distances: to them. `[n, k]`
-        test: distances of held-out examples to their nearest one. `[m]`
+        rows: the rows of the samples that were looked at, `[n]`.
+        indices: the rows of the training examples nearest to each sample, nearest first, `[n, k]`.
+        distances: the distances of each sample to these training examples, `[n, k]`.
+        test: the distances of held-out examples to the training example nearest to each, `[m]`.
     """
 
     rows: Int[np.ndarray, " n"]
@@ -31,9 +31,10 @@ class TrainingNeighbours(NamedTuple):
     test: Float[np.ndarray, " m"]
 
     def share_nearer(self, halves: Bool[np.ndarray, "replicates n"] | None = None) -> Estimate:
-        """How often a sample is nearer to its training example than a held-out one to its own, ties counting half.
+        """How often a sample is nearer to its training example than a held-out example to its own; ties count half.
 
-        ½ if samples are as new as held-out data, 1 if all are copies. After Meehan et al. 2020, section 3.
+        The share is ½ if samples are as new as held-out data, and 1 if all samples are copies. After Meehan et al.
+        2020, section 3.
         """
         order = np.sort(self.test)
         nearer = len(order) - np.searchsorted(order, self.distances[:, 0], side="right")

@@ -8,11 +8,11 @@ from jaxtyping import Float, Int, Shaped
 
 
 class Neighbours(NamedTuple):
-    """Of each query its k nearest, nearest first.
+    """The k nearest vectors of each query, nearest first.
 
     Attributes:
-        indices: `[n, k]`, into what was searched.
-        squared: squared Euclidean distances, float64 `[n, k]`.
+        indices: the rows of these vectors in the set that was searched, `[n, k]`.
+        squared: the squared Euclidean distances, float64 `[n, k]`.
     """
 
     indices: Int[np.ndarray, "n k"]
@@ -20,9 +20,9 @@ class Neighbours(NamedTuple):
 
 
 def squared_distances(x: Shaped[np.ndarray, "n d"], y: Shaped[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
-    """‖x - y‖² for all pairs; exact for integers, as pixels are."""
+    """The squared distances ‖x - y‖² of all pairs, which are exact for integers such as pixels."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    # In place: these are the largest arrays of all.
+    # The distances are computed in place, since these are the largest arrays of all.
     distances = x @ y.T
     distances *= -2
     distances += np.einsum("nd,nd->n", x, x)[:, None]
@@ -41,8 +41,8 @@ def nearest(
     """The k nearest of `searched` to each query.
 
     Args:
-        same: the queries are the set that is searched, and none is its own neighbour.
-        block: queries at once.
+        same: whether the queries are the set that is searched; then no query is its own neighbour.
+        block: how many queries are compared at once.
     """
     found = []
     for start in range(0, len(queries), block):
@@ -56,7 +56,7 @@ def nearest(
 def nearest_of_stream(
     queries: Shaped[np.ndarray, "n d"], blocks: Iterable[Shaped[np.ndarray, "m d"]], k: int
 ) -> Neighbours:
-    """As `nearest`, of data that come in blocks and are seen once."""
+    """The k nearest vectors of each query, as `nearest`, among data that come in blocks and are seen once."""
     indices, squared = np.zeros((len(queries), 0), int), np.zeros((len(queries), 0))
     start = 0
     for block in blocks:
@@ -70,7 +70,7 @@ def nearest_of_stream(
 
 
 def _smallest(distances, names, k):
-    """The k smallest of each row, in order, and their columns' names."""
+    """The k smallest distances of each row, in order, with the entries of `names` for their columns."""
     columns = np.argpartition(distances, k - 1, axis=1)[:, :k] if k < distances.shape[1] else _all(distances)
     columns = np.sort(columns, axis=1)
     values = np.take_along_axis(distances, columns, axis=1)

@@ -1,4 +1,4 @@
-"""The measures of a set of samples against a reference set, each with its interval, and the floor under them."""
+"""The metrics of a set of samples against a reference set, each with an interval, and the floor under them."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from unified_diffusion.evaluation.kernel import kernel_distance
 from unified_diffusion.evaluation.manifold import density_coverage, precision_recall
 from unified_diffusion.evaluation.resampling import interval, random_halves
 
-# Which way is better, and the least and greatest value.
+# The direction that is better, and the least and greatest value of each metric.
 METRICS = {
     "frechet_distance": ("lower", 0.0, np.inf),
     "kernel_distance": ("lower", -np.inf, np.inf),
@@ -26,13 +26,15 @@ METRICS = {
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A number, and all that it depends on.
+    """The value of a metric, with its interval and all that the value depends on.
 
     Attributes:
-        name: in `METRICS`.
+        name: the name in `METRICS`.
         features: the extractor's name.
-        value, low, high: the number and its 95 % interval, as `resampling.interval` says; Nones where there is none.
-        reference, num_reference, num_samples: what was compared, and how many of each.
+        value: the value of the metric.
+        low, high: the ends of its 95 % interval, as `resampling.interval` gives them; None where there is none.
+        reference: the name of the reference set, such as "digits train", or "none".
+        num_reference, num_samples: how many examples and how many samples were compared.
         better: "lower" or "higher".
     """
 
@@ -47,10 +49,10 @@ class Metric:
     better: str
 
     def moved(self, value, **counts):
-        """This metric as another software has computed it, with the same half widths."""
+        """This metric with the value that another software has computed, and an interval of the same half widths."""
         _, lowest, highest = METRICS[self.name]
         ends = {}
-        if self.low is not None:
+        if self.low is not None and self.high is not None:
             ends = {"low": max(lowest, value - (self.value - self.low)), "high": value + (self.high - self.value)}
             ends["high"] = min(highest, ends["high"])
         return dataclasses.replace(self, value=value, **ends, **counts)
@@ -61,11 +63,12 @@ class Measure:
     """Measures samples in the features of one extractor.
 
     Args:
-        features: the extractor's name.
-        replicates: halves that an interval is made from; 0 for no intervals.
-        pairwise: samples, and reference examples, of the metrics over all pairs at most; 0 for all. The kernel
-            distance, precision, recall, density and coverage are: their time grows with the product of the counts.
-        seed: of the halves.
+        features: the name of the extractor.
+        replicates: how many halves of the samples an interval is made from; 0 for no intervals.
+        pairwise: the largest number of samples, and of reference examples, for metrics over all pairs; 0 for all. These
+            metrics are the kernel distance, precision, recall, density and coverage, whose time grows with the product
+            of the two numbers.
+        seed: the seed of the halves.
     """
 
     features: str
@@ -74,10 +77,12 @@ class Measure:
     seed: int = 0
 
     def metrics(self, samples, reference):
-        """All metrics for which there are enough samples. [Metric]
+        """All metrics for which there are enough samples, as a list of `Metric`.
+
+            metrics = Measure("pixels").metrics(features, Reference("digits train", train.vectors))
 
         Args:
-            samples: their `Features`.
+            samples: the `Features` of the samples.
             reference: a `Reference`.
         """
         found = self.distances(samples, reference)
@@ -93,7 +98,7 @@ class Measure:
         return found
 
     def distances(self, samples, reference):
-        """The Fréchet and the kernel distance alone."""
+        """The Fréchet distance and the kernel distance alone, as a list of `Metric`; empty for too few samples."""
         vectors = samples.vectors
         if min(len(vectors) // 2, len(reference.vectors)) < 2:
             return []
@@ -104,7 +109,7 @@ class Measure:
         return [*found, self._metric("kernel_distance", distance, len(few), reference, len(some))]
 
     def floor(self, train, test):
-        """The distances of the data from themselves: [(what, Metric)].
+        """The distances of the data from themselves, as a list of pairs (description, `Metric`).
 
         Args:
             train: a `Reference`.
@@ -129,17 +134,17 @@ class Measure:
         return random_halves(len(vectors), self.replicates, self.seed)
 
     def _few(self, vectors):
-        """As many as may be paired."""
+        """At most `pairwise` of the vectors, taken by `spread`."""
         return vectors[spread(vectors, self.pairwise or None)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What samples are measured against.
+    """A set of examples that samples are measured against.
 
     Attributes:
-        name: such as "digits train".
-        vectors: features of its examples, `[n, d]`.
+        name: the name of the set, such as "digits train".
+        vectors: the feature vectors of its examples, `[n, d]`.
     """
 
     name: str
@@ -147,5 +152,5 @@ class Reference:
 
     @functools.cached_property
     def moments(self):
-        """Mean and covariance."""
+        """The mean and the covariance of the vectors, as `frechet.Moments`."""
         return moments(self.vectors)

@@ -1,4 +1,4 @@
-"""How well a denoiser explains data: the variational bound of its chain, and the likelihood of its probability flow."""
+"""The likelihood of data under a denoiser: the variational bound of its chain, and the exact one of its flow."""
 
 from unified_diffusion.likelihood.bound import Bound, variational_bound
 from unified_diffusion.likelihood.flow import FlowLikelihood, flow_likelihood

@@ -15,20 +15,21 @@ from unified_diffusion.reverse import check_variance, divergence, reconstruction
 
 
 class Bound(NamedTuple):
-    """-log p(x0) is at most `total`, in expectation over the noise; all of it in bits per dimension.
+    """The variational bound of each example and its terms, in bits per dimension.
 
-    Column k of the arrays `[B, T]` is the step down from level t[k], where t rises: for the full chain t[k] = k + 1,
-    and column k of `diffusion` is DDPM's L_k. Column 0 of `diffusion` is zero, since the last step is the decoder,
-    `reconstruction`. total = prior + sum of diffusion over its columns + reconstruction.
+    In expectation over the noise, -log p(x0) is at most `total` = prior + the sum of diffusion over its columns +
+    reconstruction. Column k of the arrays `[B, T]` is the step down from level t[k], where t rises: for the full chain
+    t[k] = k + 1, and column k of `diffusion` is DDPM's L_k. Column 0 of `diffusion` is zero, since the last step is the
+    decoder, whose term is `reconstruction`.
 
     Attributes:
-        prior: L_T, KL(q(x_T | x0) || prior), `[B]`.
-        diffusion: L_{t-1}, KL(q(x_s | x_t, x0) || p(x_s | x_t)), `[B, T]`.
-        reconstruction: L_0, -log p(x0 | x_t) of the last step, `[B]`.
-        total: their sum, `[B]`.
+        prior: the term L_T, KL(q(x_T | x0) || prior), `[B]`.
+        diffusion: the terms L_{t-1}, KL(q(x_s | x_t, x0) || p(x_s | x_t)), `[B, T]`.
+        reconstruction: the term L_0, -log p(x0 | x_t) of the last step, `[B]`.
+        total: the sum of all terms, `[B]`.
         t: the level that each column steps down from, `[T]`.
-        x0_error: mean squared error of x0_hat at that level, in data units, `[B, T]`: the distortion of what is known
-            of x0 once x_t has been sent. Ho et al. 2020, section 4.3.
+        x0_error: the mean squared error of x0_hat at that level, in squared data units, `[B, T]`: the distortion of x0
+            as it is known once x_t has been sent. Ho et al. 2020, section 4.3.
     """
 
     prior: Float[Array, " b"]
@@ -51,24 +52,30 @@ def variational_bound(
     discretized: bool = True,
     progress=None,
 ) -> Bound:
-    """L_T + sum of L_{t-1} + L_0 of each example, each term from one draw of x_t. Ho et al. 2020, eq. 5.
+    """The bound L_T + sum of L_{t-1} + L_0 of each example, each term from one draw of x_t. Ho et al. 2020, eq. 5.
 
-    The network is evaluated once a step, and nothing but the terms is kept.
+        bound = variational_bound(denoiser, x0, jax.random.key(0))
+        bound.total  # bits per dimension, one number per example
+
+    The network is evaluated once a step, and only the terms are kept in memory.
 
     Args:
         denoiser: the model, and the perturbation that is its chain.
-        x0: data; of 256 grey levels k / 127.5 - 1 if `discretized`.
-        key: one key, or one per example `[B]`: an example's terms then depend on its own key alone, whatever the batch.
-            The noise at a level is drawn from fold_in(key, its number), in a chain of any length.
+        x0: data `[B, ...]`; images of 256 grey levels k / 127.5 - 1 if `discretized`.
+        key: one key, or one key per example `[B]`, so that the terms of an example depend on its own key alone and not
+            on its batch. The noise at a level is drawn from fold_in(key, number of the level), in a chain of any
+            length.
         label: the condition of each example, such as class labels `[B]`, for a network that is told one.
-        variance: of the reverse step, "large", "small" or "learned"; None is "learned" where the network learned it,
-            and else "large". The last step's small one, which would be 0, is that of the chain's second-last step.
-        num_steps: steps, evenly spread over the levels: the bound of that shorter chain, another model than the full
-            one and mostly a worse one. None takes every level.
-        clip_x0: clip x0_hat to [-1, 1] in every step, as DDPM's published figures do: the bound of the clipped model,
-            for images the tighter one. By default the network is taken at its word, as training takes it.
-        discretized: the last step gives the probability of a grey level of 256, eq. 13; if not, a density, for points.
-        progress: a function of the number of steps done since its last call.
+        variance: the variance of the reverse step, "large", "small" or "learned"; None takes "learned" where the
+            network learned it, and else "large". The small variance of the last step, which would be 0, is replaced by
+            that of the second-last step.
+        num_steps: the number of steps, evenly spread over the levels; None takes every level. The bound is that of the
+            shorter chain, which is another model than the full chain, and mostly a worse one.
+        clip_x0: whether x0_hat is clipped to [-1, 1] in every step, as in DDPM's published figures. The bound is then
+            that of the clipped model, and for images tighter. By default x0_hat is not clipped, as in training.
+        discretized: whether the last step gives the probability of one of 256 grey levels, eq. 13, or else a density,
+            as points need it.
+        progress: a function that is called with the number of steps done since its last call, or None.
 
     Raises:
         UserError: an unknown variance, one that the network has not learned, or more steps than levels.
@@ -95,7 +102,7 @@ def variational_bound(
 
 @functools.partial(jax.jit, static_argnames=("variance", "clip_x0", "discretized", "second"))
 def _terms(denoiser, x0, keys, steps, variance, clip_x0, discretized, second):
-    """(nats, mean squared error of x0_hat) of each of the steps (s, t), both `[steps, B]`."""
+    """The nats and the mean squared error of x0_hat of each of the steps (s, t), both `[steps, B]`."""
     process, axes = denoiser.perturbation, tuple(range(1, x0.ndim))
 
     def body(_, step):
@@ -119,6 +126,6 @@ def _terms(denoiser, x0, keys, steps, variance, clip_x0, discretized, second):
 
 
 def _cut(array, cut):
-    """Some twenty equal pieces, where they exist: one compilation serves them all."""
+    """Cuts an array into about twenty equal pieces, if it can be and `cut` is true; one compilation serves them all."""
     number = next((n for n in range(25, 9, -1) if len(array) % n == 0), 1) if cut else 1
     return np.split(array, number)

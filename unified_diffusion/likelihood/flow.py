@@ -1,4 +1,4 @@
-"""The exact log-likelihood, by the probability-flow ODE."""
+"""The exact log-likelihood of data by the probability-flow ODE."""
 
 import functools
 from typing import NamedTuple
@@ -20,15 +20,15 @@ DEQUANTIZATIONS = ("centred", "shifted", "none")
 
 
 class FlowLikelihood(NamedTuple):
-    """What the probability flow says of examples.
+    """The likelihood of examples by the probability flow.
 
     Attributes:
-        log_prob: log density at the (dequantised) example, in nats and data units, `[B]`.
-        bits_per_dim: -log2 of the probability of the grey levels, at most, or of the density where nothing was
-            dequantised, per dimension, `[B]`.
-        latent: where the flow takes the example, at the prior's level t_max, `[B, ...]`.
-        evaluations: network evaluations, each with `num_probes` derivatives along a direction, or, for the exact trace,
-            as many as there are dimensions, `[B]`.
+        log_prob: the log density at the (dequantised) example, in nats and data units, `[B]`.
+        bits_per_dim: an upper bound of -log2 of the probability of the grey levels, per dimension, `[B]`; where nothing
+            was dequantised, -log2 of the density, per dimension.
+        latent: the point that the flow takes the example to, at the noisiest level, `[B, ...]`.
+        evaluations: the number of network evaluations, `[B]`. Each comes with `num_probes` derivatives along a
+            direction, or, for the exact trace, with as many as there are dimensions.
     """
 
     log_prob: Float[Array, " b"]
@@ -51,23 +51,27 @@ def flow_likelihood(
     atol: float = 1e-5,
     max_steps: int = 1000,
 ) -> FlowLikelihood:
-    """log p(x0) = log prior(x_T) + the integral of the flow's divergence. Song et al. 2021, section 4.3, appendix D.2.
+    """The log-likelihood log p(x0) = log prior(x_T) + the integral of the divergence of the flow.
 
-    The density is that of x_t / alpha(t) at the first level above 0, where the flow ends: the model's data, with the
-    first level's noise in them. A chain is read as its continuous limit. The trace needs only derivatives along
-    directions, forwards, and so no gradient of a convolution.
+        likelihood = flow_likelihood(denoiser, x0, jax.random.key(0))
+        likelihood.bits_per_dim  # one number per example
+
+    Song et al. 2021, section 4.3 and appendix D.2. The density is that of x_t / alpha(t) at the first level above 0,
+    where the flow ends, so the data of the model carry the noise of the first level. A chain is read as its continuous
+    limit. The trace needs only forward derivatives along directions, and so no gradient of a convolution.
 
     Args:
         denoiser: the model.
-        x0: data; of 256 grey levels k / 127.5 - 1 where they are dequantised.
-        key: one key, or one per example `[B]`: an example's draws then depend on its own key alone.
+        x0: data `[B, ...]`; images of 256 grey levels k / 127.5 - 1 where they are dequantised.
+        key: one key, or one key per example `[B]`, so that the draws of an example depend on its own key alone.
         label: the condition of each example, such as class labels `[B]`, for a network that is told one.
-        trace: "hutchinson", unbiased, from `num_probes` random signs drawn once for the whole flow (Grathwohl et al.
-            2019, section 3.1); "exact", from every dimension.
-        dequantization: "centred" adds uniform noise of one grey level's width around the level, as a network trained on
-            the grey levels themselves needs; "shifted" is (k + u) / 128 - 1, for one trained with
-            `training.dequantize`; "none" takes x0 as points. The mean over the noise bounds the probability of the grey
-            levels from below. Theis et al. 2016, section 3.1.
+        trace: "hutchinson" estimates the divergence without bias from `num_probes` vectors of random signs, drawn once
+            for the whole flow (Grathwohl et al. 2019, section 3.1); "exact" takes one derivative per dimension.
+        num_probes: the number of vectors of random signs.
+        dequantization: "centred" adds uniform noise of one grey level's width around the level, for a network trained
+            on the grey levels themselves; "shifted" takes (k + u) / 128 - 1, for a network trained with
+            `training.dequantize`; "none" takes x0 as points. The mean of the log density over the noise bounds the log
+            probability of the grey levels from below. Theis et al. 2016, section 3.1.
         solver, rtol, atol, max_steps: as in `samplers.ProbabilityFlow`; the tolerance of the integral is in nats per
             dimension.
 
@@ -93,7 +97,10 @@ def flow_likelihood(
 
 
 def _dequantized(x0, keys, dequantization):
-    """(points, cells per data unit): a density there, over the cells, is the probability of a grey level."""
+    """The dequantised points, and the number of grey levels per data unit.
+
+    The density at a point, divided by this number in each dimension, bounds the probability of the grey levels.
+    """
     if dequantization == "none":
         return x0, 1.0
     noise = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 0), x0.shape[1:]))(keys)
@@ -104,7 +111,7 @@ def _dequantized(x0, keys, dequantization):
 
 @functools.partial(jax.jit, static_argnames=("num_probes", "how"))
 def _integrate(denoiser, x0, keys, num_probes, how):
-    """(log density, latent, evaluations, finished), each of every example; no probes is the exact trace."""
+    """The values (log density, latent, evaluations, finished) of each example; `num_probes` = 0 is the exact trace."""
     process, shape = denoiser.perturbation, x0.shape[1:]
     first, last = (flow.angle(process, t) for t in process.times[[0, -1]])
     scale, size = process.exact(process.times[-1]).norm, int(np.prod(shape))

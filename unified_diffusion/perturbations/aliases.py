@@ -9,7 +9,7 @@ class Levels:
     """The old `perturbation.levels`: each old name on the left is the name of the process itself on the right.
 
     alphas, sigmas, log_snrs -> table.alpha, table.sigma, table.log_snr (of a chain); exact(t)[0:3] -> exact(t).alpha,
-    .sigma, .log_snr; width -> level_width; number -> level_number; label -> noise_label. All others have one name.
+    .sigma, .log_snr; width -> level_width; number -> level_number; label -> noise_label. All other names are unchanged.
     """
 
     process: Any

@@ -249,7 +249,7 @@ class Perturbation(abc.ABC):
     def timesteps(self, num_steps: int, spacing: str = "uniform") -> Real[np.ndarray, " steps_plus_1"]:
         """Times of a sampler that takes `num_steps` steps: `[num_steps + 1]`, decreasing from the last level to 0.
 
-        They are integers for a chain and float64 for a continuous process. Spacings are "uniform", "trailing",
+        The times are integers for a chain and float64 for a continuous process. Spacings are "uniform", "trailing",
         "quadratic", "log_snr" and "karras"; see `perturbations/spacings.py`. A chain takes the nearest levels, each
         once; a continuous process goes no further down than its first level, and then to 0.
 
@@ -356,7 +356,7 @@ class Perturbation(abc.ABC):
     def prior_kl(self, x0: Float[Array | np.ndarray, " b *d"]) -> Float[Array, " b"]:
         """The divergence KL(q(x_T | x_0) || prior) of each example, in nats.
 
-        It is the term L_T of the variational bound. Ho et al. 2020, eq. 5.
+        This divergence is the term L_T of the variational bound. Ho et al. 2020, eq. 5.
         """
         last = self.exact(self.times[-1])
         signal, noise = (last.alpha / self.prior_sigma) ** 2, (last.sigma / self.prior_sigma) ** 2

@@ -29,8 +29,8 @@ class Continuous(Perturbation):
             def path(self, t):
                 return jnp.cos(self.end * t), jnp.sin(self.end * t)
 
-    These five are called with float64 NumPy arrays where the times are known before the program runs, and with float32
-    JAX arrays inside it. `jax.numpy` serves for both; `xp = namespace(t)` is faster for the first.
+    These five functions are called with float64 NumPy arrays where the times are known before the program runs, and
+    with float32 JAX arrays inside the program. `jax.numpy` serves for both; `xp = namespace(t)` is faster for NumPy.
 
     Attributes:
         num_steps: the number of evenly spaced levels t_min … 1 that stand for the process where levels are counted.

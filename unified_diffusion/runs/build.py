@@ -128,7 +128,7 @@ def load_data(config, split="train"):
 def exact_mixture(config):
     """The Gaussian mixture whose score the network learns; None for other data, and for a conditional network.
 
-    It is None for a codec of one's own, too, since x_0 has another density than the data then.
+    The result is also None for a codec of one's own, since x_0 then has another density than the data.
     """
     data = config["data"]
     if config["codec"]["name"] not in ("auto", "points") or config["denoiser"]["conditional"]:

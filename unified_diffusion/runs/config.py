@@ -39,14 +39,15 @@ def shipped_configs():
     The package `experiments` is found without importing it; where it is not installed the folder does not exist.
     """
     spec = importlib.util.find_spec("experiments")
-    return Path(spec.submodule_search_locations[0] if spec else "experiments") / "configs"
+    folders = spec.submodule_search_locations if spec else None
+    return Path(folders[0] if folders else "experiments") / "configs"
 
 
 def read_module(option, name, folder, function):
     """The Python file that `--option=name` names, in `folder` or by its path, as a module.
 
     Raises:
-        UserError: no such file, or no `function` in it.
+        UserError: no such file, a file whose name does not end in .py, or no `function` in it.
     """
     path = Path(name)
     if path.parent == Path() and not path.exists():
@@ -55,6 +56,8 @@ def read_module(option, name, folder, function):
         known = [file.name for file in folder.glob("*.py") if not file.name.startswith("_")]
         raise UserError(f"--{option}={name}: no such file; {suggest(name, known)}")
     spec = importlib.util.spec_from_file_location(f"{option}_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--{option}={name}: the name of a Python file ends in .py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, function):

@@ -33,7 +33,7 @@ def write_interpolation(experiment, denoiser, step, dataset, workdir):
     how = {"num_steps": settings.inversion_steps, "spacing": "uniform", "clip_x0": codec.clip_range == (-1.0, 1.0)}
     ends = [np.asarray(codec.encode(end["x0"])) for end in (first, second)]
     label = first["label"] if conditional else None
-    way = np.asarray(inversion.interpolate(denoiser, *ends, settings.pair_images, label, **how))
+    way = np.asarray(inversion.interpolate(denoiser, ends[0], ends[1], settings.pair_images, label, **how))
     codec.check_finite(way, "ways")
     error = codec.data_scale * float(np.mean(np.abs(way[:, [0, -1]] - np.stack(ends, axis=1))))
     rows = np.concatenate([ends[0][:, None], way, ends[1][:, None]], axis=1)

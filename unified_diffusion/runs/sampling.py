@@ -158,7 +158,9 @@ def control(experiment, sampler):
 
 def described(perturbation):
     """{"name": its class, field: value}."""
-    fields = dataclasses.asdict(perturbation) if dataclasses.is_dataclass(perturbation) else {}
+    fields = {}
+    if dataclasses.is_dataclass(perturbation) and not isinstance(perturbation, type):
+        fields = dataclasses.asdict(perturbation)
     arrays = {name: value.tolist() for name, value in fields.items() if isinstance(value, np.ndarray)}
     return {"name": type(perturbation).__name__, **fields, **arrays}
 

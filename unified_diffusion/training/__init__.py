@@ -1,4 +1,4 @@
-"""Training: the step, the loop, and what they keep."""
+"""Training: the step, the loop, and the state and checkpoints that they keep."""
 
 from unified_diffusion.training.checkpoints import Checkpoints
 from unified_diffusion.training.loop import Training, train

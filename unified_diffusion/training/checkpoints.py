@@ -1,8 +1,9 @@
-"""Checkpoints: written in the background, checked when they are read."""
+"""Checkpoints, which are written in the background and checked when they are read."""
 
 import logging
 import zlib
 from pathlib import Path
+from typing import Any
 
 import grain.checkpoint
 import jax
@@ -15,16 +16,20 @@ _log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one run: its state and the position in its data, `keep` of them.
+    """The newest `keep` checkpoints of one run, each with the state and the position in the data.
 
-    Orbax restores a flipped byte without a word, and never turns to an older step. So a checksum of every array is kept
-    beside them, and a step that cannot be read is set aside by name for the one before it.
+        checkpoints = Checkpoints(workdir / "checkpoints", keep=2)
+        state = checkpoints.restore(state, batches) or state
+        checkpoints.save(state, batches)
+
+    Orbax restores a flipped byte without a word, and never turns to an older step. So each checkpoint also holds a
+    checksum of every array, and a checkpoint that cannot be read is moved aside and the one before it is taken.
     """
 
     def __init__(self, directory, keep=2, read_only=False):
         self.directory = Path(directory).absolute()
         writing = {"max_to_keep": keep, "cleanup_tmp_directories": True}
-        # Orbax would set the other three by itself, with a warning for each.
+        # Orbax would set the last three of these options by itself, with a warning for each.
         reading = {"read_only": True, "max_to_keep": None, "save_interval_steps": 0, "create": False}
         options = ocp.CheckpointManagerOptions(**(reading if read_only else writing))
         self._manager = ocp.CheckpointManager(self.directory, options=options)
@@ -46,7 +51,9 @@ class Checkpoints:
         )
 
     def restore(self, state, data=None):
-        """The newest readable checkpoint in the form of `state`, or None if there is none; sets `data` to its position.
+        """The newest readable checkpoint in the form of `state`, or None if there is none.
+
+        The data iterator `data` is set to the position of the checkpoint.
 
         Raises:
             UserError: the checkpoint is of another architecture, or there are checkpoints and none can be read.
@@ -63,7 +70,7 @@ class Checkpoints:
                 _log.warning("checkpoint of step %d cannot be read (%s)", step, reason[:200])
                 damaged.append(step)
                 continue
-            # Only now, so that where none can be read nothing is moved, and nobody starts anew by mistake.
+            # Damaged steps are moved only now: if none can be read nothing moves, and nobody starts anew by mistake.
             if data is not None:
                 for step in damaged:
                     self._set_aside(step)
@@ -73,30 +80,36 @@ class Checkpoints:
         return None
 
     def describe(self):
-        """Where the last checkpoint is, in words."""
+        """A clause for messages that says where the last checkpoint is."""
         step = self._manager.latest_step()
         return "there is no checkpoint yet" if step is None else f"the last checkpoint is {self.directory}/{step}"
 
     def wait(self):
-        """Returns when all that was saved is on the disk."""
+        """Waits until everything that was saved is on the disk."""
         self._manager.wait_until_finished()
 
     def close(self):
-        """Waits, and lets go of the folder."""
+        """Waits for the writing to end, and lets go of the folder."""
         self._manager.close()
 
     def _restore(self, step, state, data):
-        facts = self._manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())).facts
+        facts = self._read(step, facts=ocp.args.JsonRestore()).facts
         target = _flat(state)
         _check_architecture(facts, target, self.directory)
-        items = {"state": ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, target))}
+        items: dict[str, Any] = {
+            "state": ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, target))
+        }
         if data is not None:
             items["data"] = grain.checkpoint.CheckpointRestore(data)
-        arrays = self._manager.restore(step, args=ocp.args.Composite(**items)).state
+        arrays = self._read(step, **items).state
         for name, array in arrays.items():
             if _checksum(array) != facts[name][2]:
                 raise ValueError(f"the checksum of {name} does not match")
         return jax.tree.unflatten(jax.tree.structure(state), [arrays[name] for name in target])
+
+    def _read(self, step, **items) -> Any:
+        """The items of a checkpoint: Orbax returns them as attributes, which the types of Orbax do not tell."""
+        return self._manager.restore(step, args=ocp.args.Composite(**items))
 
     def _set_aside(self, step):
         """Moves a damaged step out of the way of the training that will write it anew."""
@@ -110,17 +123,17 @@ class Checkpoints:
 
 
 def _flat(state):
-    """{path: array} of every leaf."""
+    """The dict {path: array} of the leaves of a pytree."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
 def _checksum(array):
-    """CRC-32 of the array's bytes; every device holds the same ones."""
-    return zlib.crc32(np.ascontiguousarray(array.addressable_data(0)))
+    """The CRC-32 of the bytes of an array that is the same on every device."""
+    return zlib.crc32(np.ascontiguousarray(array.addressable_data(0)).data)
 
 
 def _check_architecture(facts, target, directory):
-    """Raises UserError if the arrays of a checkpoint are not those that are asked for."""
+    """Raises UserError if the arrays of a checkpoint are not those of `target`."""
     found = {name: tuple(shape) for name, (shape, _, _) in facts.items()}
     wanted = {name: array.shape for name, array in target.items()}
     if found == wanted:

@@ -1,14 +1,19 @@
-"""Ctrl-C, SIGTERM, and SIGUSR2, which Slurm is told to send before a job's time is up, as requests to stop soon."""
+"""Signals as requests to stop soon: Ctrl-C, SIGTERM, and SIGUSR2, which Slurm sends before the time of a job is up."""
 
 import signal
 
 
 class Interrupted(Exception):
-    """The work was given up because the run is to stop."""
+    """Work between steps was given up because the run is to stop."""
 
 
 class Interrupt:
-    """A context in which the first of these signals only sets `requested`; a second one acts as it did outside."""
+    """A context in which the first signal only sets `requested`; a second signal acts as it does outside.
+
+    with Interrupt() as interrupt:
+        while not interrupt.requested:
+            ...
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 

@@ -25,9 +25,9 @@ class Training:
     Args:
         steps: optimizer steps in all.
         batch_size: examples a step, over all devices.
-        ema_decay: of the parameters' average; 0 for none.
-        flip: mirror half of the images.
-        dequantize: add uniform noise of one grey level to the images.
+        ema_decay: the decay of the average of the parameters; 0 for no average.
+        flip: whether half of the images are mirrored.
+        dequantize: whether uniform noise of one grey level is added to the images.
         label_dropout: how often a label is left out, so that a conditional network also learns to do without labels,
             as classifier-free guidance requires. 0.1 to 0.2 are usual; 0 for never.
         log_every: steps between two lines of metrics.
@@ -74,15 +74,17 @@ def train(model, params, objective, optimizer, dataset, settings, workdir, seed,
     The same seed, data, settings and number of devices give the same bits, interrupted or not.
 
     Args:
-        model: the `Model`, and `params` its initial parameters.
+        model: the `Model`.
+        params: the initial parameters of the network.
         objective: an `Objective`, or any callable (denoiser, x0, key, label) -> (loss per example, metrics).
         optimizer: an `Optimizer`.
         dataset: a `Dataset` or `StreamedDataset`.
         settings: a `Training`.
         workdir: where checkpoints, metrics.jsonl, TensorBoard events and pictures go.
-        seed: of the data order, the noise and dropout.
-        draw_samples: (denoiser, step, progress) -> picture `[H, W, C]` uint8, or None for no picture, called every
-            `settings.sample_every` steps; `progress`, called now and then, ends it when the run is to stop.
+        seed: the seed of the order of the data, the noise and dropout.
+        draw_samples: a function (denoiser, step, progress) -> picture `[H, W, C]` uint8, or None for no picture, that
+            is called every `settings.sample_every` steps. The function calls `progress` now and then, which raises
+            `Interrupted` when the run is to stop.
         codec: the `Codec` of the data, as in `make_train_step`.
 
     Returns:

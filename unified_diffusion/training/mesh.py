@@ -1,4 +1,4 @@
-"""Where arrays live: batches are split over the devices, everything else is on all of them."""
+"""The placement of arrays: batches are split over the devices, and all other arrays lie on every device."""
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -7,16 +7,17 @@ from unified_diffusion.errors import UserError
 
 
 def data_mesh():
-    """All devices of all processes, along one axis called "data"."""
+    """The mesh of all devices of all processes, along one axis called "data"."""
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh):
+    """The sharding of arrays that lie whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh, leading=0):
-    """Examples split over the devices, behind `leading` axes that are not split."""
+    """The sharding of a batch: examples are split over the devices, behind `leading` axes that are not split."""
     return NamedSharding(mesh, PartitionSpec(*[None] * leading, "data"))
 
 
@@ -28,5 +29,5 @@ def check_batch_size(batch_size, mesh, field="config.training.batch_size"):
 
 
 def place_batch(batch, sharding):
-    """A batch of NumPy arrays, this process's part of it, on the devices."""
+    """Places the part of a batch that this process has, a pytree of NumPy arrays, on the devices."""
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), batch)

@@ -1,4 +1,4 @@
-"""What a run writes of itself: metrics.jsonl, TensorBoard events, and a line on the screen."""
+"""The metrics that a run writes: metrics.jsonl, TensorBoard events, and a line on the screen."""
 
 import collections
 import contextlib
@@ -21,7 +21,7 @@ class Metrics:
     """Takes each step's metrics while they are still being computed, and reads them a few dispatches later.
 
     So the device never waits for the host, the host never runs far ahead, and a loss that is not finite is soon seen.
-    A line is written every `log_every` steps (and for the first), with the means since the line before.
+    A line is written for the first step and every `log_every` steps, with the means since the line before.
     """
 
     IN_FLIGHT = 2
@@ -39,13 +39,13 @@ class Metrics:
         )
 
     def push(self, step, metrics):
-        """Takes the metrics of the steps up to and including `step`: scalars, or arrays of one entry per step."""
+        """Takes the metrics of the steps up to and including `step`: scalars, or arrays with one entry per step."""
         self._pending.append((step, metrics))
         while len(self._pending) > self.IN_FLIGHT:
             self._record(*self._pending.popleft())
 
     def drain(self):
-        """Reads all that is still pending.
+        """Reads all metrics that are still pending.
 
         Raises:
             NotFinite: a loss or gradient was not finite; the message names the step.
@@ -55,7 +55,7 @@ class Metrics:
 
     @contextlib.contextmanager
     def paused(self):
-        """Around work that is not training, so that images/s are of training."""
+        """A context for work that is not training, whose time does not count in images/s."""
         start = time.monotonic()
         yield
         self._time += time.monotonic() - start
@@ -65,6 +65,7 @@ class Metrics:
         self._events.add_image(name, image, step, dataformats="HWC")
 
     def close(self):
+        """Closes the files and the progress bar."""
         self._bar.close()
         self._events.close()
         self._file.close()
@@ -105,7 +106,7 @@ class Metrics:
 
 
 def _drop_lines_after(path, step):
-    """Removes what an interrupted run wrote after its last checkpoint, and will write again."""
+    """Removes the lines of steps after `step`, which an interrupted run wrote and will write again."""
     if not path.exists():
         return
     kept = []

@@ -1,4 +1,4 @@
-"""Adam, as the papers use it."""
+"""The optimizer: Adam, as the papers use it."""
 
 import dataclasses
 
@@ -10,17 +10,19 @@ from unified_diffusion.registry import choose
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """Adam with linear warm-up, on gradients clipped by global norm. Kingma & Ba 2015; by default as DDPM sets it.
+    """Adam with linear warm-up, on gradients clipped by global norm. Kingma & Ba 2015; the defaults are those of DDPM.
+
+        transformation = Optimizer(learning_rate=1e-4).transformation(num_steps=100_000)
 
     Args:
-        learning_rate: after warm-up.
-        warmup_steps: steps of linear rise from 0 to the learning rate.
+        learning_rate: the learning rate after warm-up.
+        warmup_steps: the number of steps of linear rise from 0 to the learning rate.
         schedule: "constant", or "cosine" down to 0 at the last step.
         gradient_clip: the largest global norm of the gradient of the batch's mean loss; 0 for no clipping.
-        b1: decay of the first moment.
-        b2: decay of the second moment.
-        eps: added to the root of the second moment.
-        weight_decay: decoupled (AdamW).
+        b1: the decay of the first moment.
+        b2: the decay of the second moment.
+        eps: the number that is added to the root of the second moment.
+        weight_decay: the decoupled weight decay, as in AdamW; 0 for none.
 
     Raises:
         UserError: an unknown schedule, or a number out of range.

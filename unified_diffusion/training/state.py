@@ -29,7 +29,7 @@ class TrainState:
         objective: the memory of the objective, or None.
     """
 
-    # Untyped, since JAX rebuilds pytrees with placeholders for arrays.
+    # The fields are typed as Any, since JAX rebuilds pytrees with placeholders in place of arrays.
     step: Any
     params: Any
     ema: Any
@@ -78,21 +78,21 @@ def initialise(build, key, perturbation, prediction="eps", *, conditional=False,
 
     Args:
         build: a function from `nnx.Rngs` to an `nnx` network.
-        key: of the initial parameters.
+        key: the key of the initial parameters.
         perturbation: the process whose x_t and t the network is trained on.
         prediction: a `Parameterization` or the name of one.
         conditional: whether the network is told its condition, as `conditions.condition_of(network)` finds it.
-        options: those of the parameterization, such as scale_input=True.
+        options: options of the parameterization, such as scale_input=True.
     """
     outline = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
     graph, _ = nnx.split(outline)
-    # One program that is run once: not worth optimising, and several times faster than one for each parameter.
+    # One program for all parameters is several times faster than one for each; it runs once, so it is not optimised.
     draw = jax.jit(lambda key: nnx.split(build(nnx.Rngs(key)))[1], compiler_options=_UNOPTIMISED)
     return model_of(graph, outline, perturbation, prediction, conditional=conditional, **options), draw(key)
 
 
 def model_of(graph, network, perturbation, prediction="eps", *, conditional=False, **options) -> Model:
-    """The `Model` of a network, of which only the outline need be known; the arguments are those of `initialise`."""
+    """The `Model` of a network; the outline of the network is enough, and the rest is as in `initialise`."""
     reads = Denoiser(network, perturbation, prediction, **options).parameterization
     told = condition_of(network) if conditional else Unconditional()
     return Model(graph, perturbation, reads, ClassLabels(None) if conditional and not told.told else told)
@@ -119,5 +119,5 @@ def initial_state(params, optimizer, objective=None):
         optimizer: an optax transformation.
         objective: the memory of the objective, its `objective_state`.
     """
-    copies = [jax.tree.map(jnp.copy, tree) for tree in (params, params, objective)]
-    return TrainState(jnp.zeros((), jnp.int32), *copies[:2], optimizer.init(params), copies[2])
+    trained, average, memory = (jax.tree.map(jnp.copy, tree) for tree in (params, params, objective))
+    return TrainState(jnp.zeros((), jnp.int32), trained, average, optimizer.init(params), memory)

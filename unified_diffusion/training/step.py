@@ -17,9 +17,10 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
         model: the `Model` that turns parameters into a denoiser.
         objective: an `Objective`, or any callable (denoiser, x0, key, label) -> (loss per example, metrics).
         optimizer: an optax transformation.
-        ema_decay: decay of the parameters' exponential moving average. In step n it is min(decay, (1 + n) / (10 + n)),
-            so that the average of a short run forgets its start; 0 keeps the parameters themselves.
-        dequantized: add uniform noise of one grey level to uint8 data, as NCSN does.
+        ema_decay: the decay of the exponential moving average of the parameters. In step n the decay is
+            min(ema_decay, (1 + n) / (10 + n)), so that the average of a short run forgets its start; 0 keeps the
+            parameters themselves.
+        dequantized: whether uniform noise of one grey level is added to uint8 data, as in NCSN.
         label_dropout: how often the network is told nothing in place of the condition. Ho & Salimans 2022, algorithm 1.
         codec: the `Codec` that turns the batch's examples into x_0; None takes uint8 as images and floats as points.
 
@@ -70,10 +71,10 @@ def memory_and_reference(objective, memory, model, ema):
 
 
 def scan_steps(train_step):
-    """Returns (state, batches, key) -> (state, metrics): one step for each of the batches along a new first axis.
+    """Returns the function (state, batches, key) -> (state, metrics), one step for each batch along a new first axis.
 
-    One dispatch for several steps keeps an accelerator busy. Not for XLA:CPU, which runs the gradient of a
-    convolution's weights some 80 times slower inside a loop than outside (jax issue 12868).
+    One dispatch for several steps keeps an accelerator busy. This function is not for XLA:CPU, which runs the gradient
+    of a convolution's weights some 80 times slower inside a loop than outside (jax issue 12868).
     """
 
     def train_steps(state, batches, key):

@@ -1,8 +1,8 @@
 """Feature extractors by name.
 
-`FEATURES` names every built-in one; each is `load(train) -> FeatureExtractor`, made for the labelled or unlabelled
-training data, and raises `Unavailable` where it cannot be had. A new one is a file here and a line, or named
-"my_module:load".
+`FEATURES` names every built-in extractor by its function `load(train) -> FeatureExtractor`, which makes the extractor
+for the training data, labelled or not, and raises `Unavailable` where it cannot be had. A new extractor is one file and
+one line here, or a function of your own, named "my_module:load".
 """
 
 from unified_diffusion.codecs import codec_for
@@ -20,11 +20,14 @@ __all__ = ["FEATURES", "FeatureExtractor", "Features", "Unavailable", "feature_e
 
 
 def feature_extractors(names, train):
-    """(extractors, notes): those that can be had, and for each of the others a line that says why not.
+    """The pair (extractors, notes): the extractors that can be had, and for each other one a line that says why not.
+
+        extractors, notes = feature_extractors("inception,pixels", train)
 
     Args:
-        names: a comma list of names in `FEATURES` or "module:load"; "none" is none; "auto" is for images the first of
-            inception, classifier and pixels that can be had, and for points their coordinates, "pixels".
+        names: a comma list of names in `FEATURES` or "module:load"; "none" stands for no extractor. "auto" takes for
+            images the first of inception, classifier and pixels that can be had, and for points "pixels", which are
+            their coordinates.
         train: the training data.
 
     Raises:

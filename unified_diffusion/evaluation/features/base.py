@@ -1,4 +1,4 @@
-"""What a feature extractor is: images, or points, to the vectors whose distances stand for likeness."""
+"""Feature extractors turn images, or points, into vectors whose distances stand for likeness."""
 
 import abc
 from collections.abc import Callable, Sized
@@ -12,16 +12,16 @@ from unified_diffusion.evaluation.batches import over_batches
 
 
 class Unavailable(Exception):
-    """An extractor that cannot be used on these data, or here: the message, one line, says why."""
+    """An extractor cannot be used on these data, or on this machine; the message says why, in one line."""
 
 
 class Features(NamedTuple):
-    """What is known of examples.
+    """The features of n examples.
 
     Attributes:
-        vectors: float32 or float64 `[n, d]`.
-        probabilities: of classes, of sum 1 `[n, classes]`; or None.
-        labels: as the data have them `[n]`; or None.
+        vectors: the feature vectors, float32 or float64 `[n, d]`.
+        probabilities: the probabilities of the classes, which sum to 1, `[n, classes]`; or None.
+        labels: the labels of the examples in the data, `[n]`; or None.
     """
 
     vectors: Float[np.ndarray, "n d"]
@@ -30,12 +30,15 @@ class Features(NamedTuple):
 
 
 class FeatureExtractor(abc.ABC):
-    """An extractor, made for one data set.
+    """The base class of extractors, each made for one data set.
+
+        features = extractor.extract(dataset, count=1000)
+        features.vectors  # [1000, d]
 
     Attributes:
-        name: in `FEATURES`.
-        fingerprint: of its parameters; numbers of extractors with the same fingerprint compare.
-        note: what it is, in a line.
+        name: the name in `FEATURES`.
+        fingerprint: a hash of the parameters; only numbers of extractors with the same fingerprint compare.
+        note: one line that describes the extractor.
     """
 
     name: str
@@ -47,18 +50,19 @@ class FeatureExtractor(abc.ABC):
         """The features of `count` examples, those that `spread` takes, or of all of them, in the data set's order."""
 
     def accuracy(self, features: Features) -> float | None:
-        """The share of labelled examples that are told right; None for a network that knows other classes, or none."""
+        """The share of labelled examples that are classified rightly; None for a network without these classes."""
         return None
 
     def own_numbers(self, samples, reference, reference_count: int | None = None) -> dict[str, float]:
-        """Metrics by name that the extractor's own software computes, which stand instead of ours."""
+        """The metrics, by name, that the extractor's own software computes; they take the place of ours."""
         return {}
 
 
 def spread(dataset: Sized, count: int | None) -> Shaped[np.ndarray, " rows"]:
-    """The rows of `count` examples, in order; all of them for None or too many.
+    """The rows of `count` examples of a data set, in order; all rows for None, or where there are no more.
 
-    They are drawn at random, the same ones each time: even strides would meet classes that take turns in a few only.
+    The rows are drawn at random, the same ones each time. Even strides could miss classes, where the classes of a data
+    set take turns.
     """
     if count is None or count >= len(dataset):
         return np.arange(len(dataset))
@@ -68,7 +72,10 @@ def spread(dataset: Sized, count: int | None) -> Shaped[np.ndarray, " rows"]:
 def in_batches(
     function: Callable, dataset: Dataset | StreamedDataset, count: int | None, batch_size: int = 500
 ) -> Features:
-    """Features by a function of a batch of examples; the last batch is filled up, so that all have one shape."""
+    """The features of `count` examples, by a function from a batch of examples to `Features`.
+
+    The last batch is filled up, so that all batches have one shape.
+    """
 
     def features(batch):
         return function(batch.examples)._replace(labels=batch.label)

@@ -1,4 +1,4 @@
-"""A small network of our own, trained to tell the classes of the data at hand: what it sees last are the features."""
+"""A small network trained to tell the classes of the data at hand; the input of its last layer is the features."""
 
 import dataclasses
 import functools
@@ -28,13 +28,14 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How the network is made and trained; another recipe is another extractor.
+    """How the network is made and trained; another recipe gives another extractor.
 
     Args:
-        width: channels of the first layer; later ones have twice as many, and the features are as many.
-        batch_size, learning_rate: of Adam, under a cosine.
-        epochs: passes over the data, but between `fewest_steps` and `most_steps`.
-        seed: of parameters and batches.
+        width: the channels of the first layer; later layers have twice as many, and there are as many features.
+        batch_size: examples a step.
+        learning_rate: the first learning rate of Adam, which falls to 0 by a cosine.
+        epochs: passes over the data, as far as the steps stay between `fewest_steps` and `most_steps`.
+        seed: the seed of the parameters and of the order of the batches.
     """
 
     width: int = 32
@@ -46,12 +47,12 @@ class Recipe:
     seed: int = 0
 
     def steps(self, examples):
-        """Training steps on so many examples."""
+        """The number of training steps on a data set of `examples` examples."""
         return min(max(self.epochs * examples // self.batch_size, self.fewest_steps), self.most_steps)
 
 
 class Network(nnx.Module):
-    """3 x 3 convolutions, halving the sides until they are at most 4, the mean over positions, and a linear map."""
+    """A network of 3 x 3 convolutions that halve the sides to at most 4, a mean over positions, and a linear map."""
 
     def __init__(self, shape, num_classes, width, rngs):
         *sides, channels = shape
@@ -65,7 +66,7 @@ class Network(nnx.Module):
         self.head = dense(wide, num_classes, **options)
 
     def __call__(self, x):
-        """(features `[B, 2 width]`, logits `[B, classes]`) of images in [-1, 1]."""
+        """The features `[B, 2 width]` and the logits `[B, classes]` of images in [-1, 1]."""
         for layer, norm in zip(self.convs, self.norms, strict=True):
             x = jax.nn.swish(norm(layer(x)))
         features = x.mean(axis=(1, 2))
@@ -74,7 +75,12 @@ class Network(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierFeatures(FeatureExtractor):
-    """A trained `Network`: its graph, and its state."""
+    """The features of a trained `Network`.
+
+    Args:
+        network: its `nnx.GraphDef`.
+        params: its `nnx.State`.
+    """
 
     network: Any
     params: Any
@@ -83,19 +89,22 @@ class ClassifierFeatures(FeatureExtractor):
     name: str = "classifier"
 
     def extract(self, dataset, count=None):
-        return in_batches(lambda examples: _predict(self.network, self.params, examples), dataset, count)
+        def features(examples):
+            return Features(*map(np.asarray, _predict(self.network, self.params, examples)))
+
+        return in_batches(features, dataset, count)
 
     def accuracy(self, features):
-        if features.labels is None:
+        if features.labels is None or features.probabilities is None:
             return None
         return float(np.mean(features.probabilities.argmax(axis=1) == features.labels))
 
 
 def load(train, recipe=Recipe()) -> ClassifierFeatures:
-    """The classifier of labelled images: from the cache, or trained now and kept there.
+    """The classifier of labelled images, which comes from the cache, or is trained now and kept there.
 
-    It is a function of the data and the recipe, on one machine to the last bit. Its file in the cache is named by both,
-    and if several processes ask for it, one trains, and the others wait and take its result.
+    The data and the recipe determine the classifier, on one machine to the last bit, and name its file in the cache. If
+    several processes ask for it at once, one process trains and the others wait for its result.
 
     Raises:
         Unavailable: points, or data without two classes.
@@ -145,8 +154,9 @@ def _step(graph, params, state, images, labels, optimizer):
 
 @functools.partial(jax.jit, static_argnames="graph")
 def _predict(graph, params, images):
+    """The features `[B, 2 width]` and the probabilities of the classes `[B, classes]`."""
     features, logits = nnx.merge(graph, params)(Images().encode(images))
-    return Features(features, jax.nn.softmax(logits))
+    return features, jax.nn.softmax(logits)
 
 
 def _leaves(params):
@@ -161,7 +171,7 @@ def _fingerprint(params):
 
 
 def _read(path, params):
-    """The parameters in a file, or None where there is none that can be read."""
+    """The parameters in a file, or None where there is no file or it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             leaves = [file[f"arr_{i}"] for i in range(len(file.files))]

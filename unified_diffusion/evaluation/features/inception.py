@@ -1,10 +1,14 @@
-"""The standard FID network, through torch-fidelity: it gets the same arrays, and its numbers are taken as they are."""
+"""The standard FID network, through torch-fidelity, which gets the same arrays; its numbers are taken unchanged."""
+
+# torch and torch-fidelity are the extra [fid]; where types are checked they need not be installed.
+# pyright: reportMissingImports=false
 
 import contextlib
 import dataclasses
 import hashlib
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -28,9 +32,9 @@ class Inception(FeatureExtractor):
     """torch-fidelity's Inception-v3, converted from the TensorFlow network of 2015-12-05 that FID is defined by.
 
     Attributes:
-        weights: the file they are in.
-        network: what torch-fidelity calls the extractor.
-        layers: its layers, that of the vectors and that of the logits.
+        weights: the file of the weights.
+        network: the name of the extractor in torch-fidelity.
+        layers: the names of two layers, that of the vectors and that of the logits.
     """
 
     weights: Path
@@ -51,9 +55,10 @@ class Inception(FeatureExtractor):
         return Features(vectors, softmax(logits.astype(np.float64), axis=1))
 
     def own_numbers(self, samples, reference, reference_count=None):
-        """torch-fidelity's FID, KID, inception score, precision and recall, in Inception's features all of them.
+        """The FID, KID, inception score, precision and recall that torch-fidelity computes in Inception's features.
 
-        KID is the mean over its 100 subsets of 1,000, or of all where there are fewer, the score that over ten parts.
+        The KID is the mean over 100 subsets of 1,000 examples, or of all examples where there are fewer. The inception
+        score is the mean over ten parts.
         """
         with _foreign():
             import torch_fidelity
@@ -66,18 +71,18 @@ class Inception(FeatureExtractor):
                 kid_subset_size=min(1000, smaller),
                 isc_splits=min(10, len(samples)),
             )
-            # The samples' features are of this run alone: they need not stay in the cache as the reference's do.
+            # The features of the samples serve this run alone, so only those of the reference stay in the cache.
             for path in keywords["cache_root"].glob(f"{keywords['input1_cache_name']}-*"):
                 path.unlink(missing_ok=True)  # another process may have measured the same samples
         return {name: float(numbers[key]) for name, key in NUMBERS.items()}
 
     def _keywords(self, first, first_count, second=None, second_count=None):
-        """Arguments for torch-fidelity. The extractor is named, since it would take VGG-16 for precision and recall."""
+        """The arguments of torch-fidelity; they name the extractor, or precision and recall would be in VGG-16's."""
         import torch
 
         vectors, logits = self.layers
         inputs = {"input1": (first, first_count), "input2": (second, second_count)}
-        keywords = {name: _images(*given) for name, given in inputs.items() if given[0] is not None}
+        keywords: dict[str, Any] = {name: _images(*given) for name, given in inputs.items() if given[0] is not None}
         for name in keywords.copy():
             keywords[f"{name}_cache_name"] = _name(*inputs[name])
         return keywords | {
@@ -93,10 +98,12 @@ class Inception(FeatureExtractor):
 
 
 def load(train) -> Inception:
-    """For images, where torch-fidelity is installed and its weights lie where torch keeps them: nothing is downloaded.
+    """The Inception network for images; nothing is downloaded.
+
+    torch-fidelity must be installed, and the weights must lie where torch keeps them.
 
     Raises:
-        Unavailable: one of them is missing, or the weights are damaged.
+        Unavailable: the data are points, torch-fidelity or the weights are missing, or the weights are damaged.
     """
     if not codec_for(train.shape).are_images:
         raise Unavailable("inception: it is for images, and these data are points")
@@ -117,7 +124,7 @@ def load(train) -> Inception:
 
 @contextlib.contextmanager
 def _foreign():
-    """Whatever torch or torch-fidelity raises, as Unavailable: their failure is no reason to lose the other metrics."""
+    """Turns any error of torch or torch-fidelity into Unavailable, so that the other metrics are not lost with it."""
     try:
         yield
     except Exception as error:
@@ -126,7 +133,7 @@ def _foreign():
 
 
 def _images(dataset, count):
-    """`count` examples of a data set as torch-fidelity takes them: uint8 tensors [3, H, W]; gray in all three."""
+    """A torch data set of `count` examples: uint8 tensors `[3, H, W]`, where grey images fill all three channels."""
     import torch
 
     class Images(torch.utils.data.Dataset):
@@ -144,5 +151,5 @@ def _images(dataset, count):
 
 
 def _name(dataset, count):
-    """A name for the cache that stands for the images."""
+    """The name of `count` images of a data set in the cache of torch-fidelity."""
     return f"{dataset.fingerprint}-{min(count or len(dataset), len(dataset))}"

@@ -1,4 +1,4 @@
-"""The pixels themselves, or a point's coordinates."""
+"""The extractor whose features are the pixels of an image, or the coordinates of a point."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from unified_diffusion.evaluation.features.base import FeatureExtractor, Feature
 
 @dataclasses.dataclass(frozen=True)
 class Pixels(FeatureExtractor):
-    """All of an example's values, in data units: images in [-1, 1]. It knows nothing of what a picture shows."""
+    """All values of an example, in data units, [-1, 1] for images; these features do not tell what a picture shows."""
 
     name: str = "pixels"
     fingerprint: str = "pixels"
@@ -21,7 +21,7 @@ class Pixels(FeatureExtractor):
 
 
 def load(train) -> Pixels:
-    """For any data."""
+    """The pixels, for any data."""
     return Pixels()
 
 

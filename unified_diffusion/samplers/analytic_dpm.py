@@ -119,7 +119,7 @@ class AnalyticDPM(Sampler):
         return self.preparation_evaluations(perturbation)
 
     def with_steps(self, num_steps):
-        """The same sampler with another number of steps, for which the moments are to be measured."""
+        """A copy with another number of steps, for which the moments are to be measured."""
         return dataclasses.replace(self, num_steps=num_steps, moments=None)
 
     def num_evaluations(self, perturbation):

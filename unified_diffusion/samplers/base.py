@@ -109,7 +109,7 @@ class Sampler(abc.ABC):
         return self.num_evaluations(perturbation) // len(self.rows(perturbation)[0])
 
     def with_steps(self, num_steps: int) -> "Sampler":
-        """The same sampler with another number of steps. A sampler without the field `num_steps` overrides this."""
+        """A copy with another number of steps. A sampler without the field `num_steps` overrides this."""
         return dataclasses.replace(self, num_steps=num_steps)
 
     def prepare(self, denoiser, data, key, label=None, batch_size=250) -> "Sampler":

@@ -33,10 +33,10 @@ class Conditioned(Sampler):
 
     The part of x_s becomes alpha_s y + sigma_s z (Song et al. 2021, appendix I.2); at s = 0 it is y itself. With
     `resamplings` x_s is noised back to x_t, and the step is taken again (Lugmayr et al. 2022, algorithm 1), which makes
-    the rest fit what is known. Both are approximations: x_t is never drawn from the exact q(x_t | y), and fewer steps
-    and fewer resamplings are further from it. A sampler without noise keeps what it did before it knew, and is further
-    still. A sampler that remembers earlier steps cannot take them again: it would extrapolate from steps that are no
-    longer on its way, and the variance explodes.
+    the rest fit what is known. Both are approximations: x_t is never drawn from the exact q(x_t | y), and the error is
+    larger with fewer steps and fewer resamplings. A sampler without noise has the largest error, since it keeps what
+    its earlier steps made of the unknown part. A sampler that remembers earlier steps cannot take them again: it would
+    extrapolate from steps that are no longer on its way, and the variance explodes.
 
         Conditioned(Ancestral(num_steps=100), image, mask, resamplings=5)(denoiser, key, (4, *image.shape))
 
@@ -115,9 +115,9 @@ class Conditioned(Sampler):
         return observation, mask, self.sampler.memory(x)
 
     def schedule(self, perturbation):
-        """Each row of the sampler's, as often as its step is taken."""
+        """The rows of the sampler, each repeated as often as its step is taken."""
         inner = self.sampler.schedule(perturbation)
-        taken = np.append(np.full(len(inner.s) - 1, self.resamplings), 1)
+        taken = np.append(np.full(len(inner[0]) - 1, self.resamplings), 1)
         again = np.concatenate([np.arange(number) > 0 for number in taken])
         inner = jax.tree.map(lambda column: np.repeat(column, taken, axis=0), inner)
         return ConditionedRow(s=inner.s, t=inner.t, again=again, inner=inner)
@@ -144,7 +144,7 @@ class Conditioned(Sampler):
         return dataclasses.replace(self, sampler=self.sampler.with_steps(num_steps))
 
     def prepare(self, denoiser, data, key, label=None, batch_size=250):
-        """The same with its sampler prepared."""
+        """A copy whose sampler is prepared."""
         prepared = self.sampler.prepare(denoiser, data, key, label, batch_size)
         return self if prepared is self.sampler else dataclasses.replace(self, sampler=prepared)
 
@@ -152,7 +152,7 @@ class Conditioned(Sampler):
         return self.sampler.preparation_evaluations(perturbation)
 
     def to_basis(self, x):
-        """x in the mask's basis."""
+        """x in the basis of the mask."""
         if self._matrix is not None:
             return jnp.einsum("...c,kc->...k", x, jnp.asarray(self._matrix, x.dtype), precision="highest")
         return x if self.basis is None else self.basis[0](x)

@@ -73,7 +73,7 @@ class AnnealedLangevin(Sampler):
         return len(self._levels(perturbation)) * self.steps_per_level + self.denoise
 
     def with_steps(self, num_steps):
-        """The same sampler at one level, with this number of steps there."""
+        """A copy that takes this number of steps, all at one level."""
         return dataclasses.replace(self, num_levels=1, steps_per_level=num_steps)
 
     def _levels(self, perturbation):

@@ -1,6 +1,7 @@
 """Predictor-corrector: a sampler's steps, with Langevin steps between them."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Mapping
 
@@ -63,13 +64,11 @@ class PredictorCorrector(Sampler):
         if not 0 < self.snr < 1:
             raise UserError(f"snr = {self.snr}: the corrector is stable between 0 and 1, both excluded")
         choose(self.norms, NORMS, "norms")
-        inner = resolved_predictor(self.predictor, self.predictor_options, self.num_steps, self.spacing)
-        if inner.remembers:
+        if self._inner.remembers:
             raise UserError(
                 f"predictor {self.predictor!r} remembers earlier steps, which the corrector would make untrue: "
                 "take one without a memory, such as 'reverse_diffusion', 'ancestral' or 'euler_maruyama'"
             )
-        object.__setattr__(self, "_inner", inner)
 
     def __hash__(self):
         return hash((self._inner, self.corrector_steps, self.snr, self.norms))
@@ -114,19 +113,24 @@ class PredictorCorrector(Sampler):
         return self._with(self._inner.with_steps(num_steps))
 
     def prepare(self, denoiser, data, key, label=None, batch_size=250):
-        """The same sampler with its predictor prepared."""
+        """A copy whose predictor is prepared."""
         prepared = self._inner.prepare(denoiser, data, key, label, batch_size)
         return self if prepared is self._inner else self._with(prepared)
 
     def preparation_evaluations(self, perturbation):
         return self._inner.preparation_evaluations(perturbation)
 
+    @functools.cached_property
+    def _inner(self) -> Sampler:
+        """The predictor as a sampler."""
+        return resolved_predictor(self.predictor, self.predictor_options, self.num_steps, self.spacing)
+
     def _with(self, predictor):
-        """The same corrector with another predictor, which has all its own settings."""
+        """A copy with another predictor, which has all its own settings."""
         return dataclasses.replace(self, predictor=predictor, predictor_options={}, num_steps=None, spacing=None)
 
 
-def resolved_predictor(predictor, options, num_steps, spacing):
+def resolved_predictor(predictor, options, num_steps, spacing) -> Sampler:
     """The predictor as a sampler with its settings; a name is looked up among the samplers.
 
     Raises:

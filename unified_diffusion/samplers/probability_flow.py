@@ -63,8 +63,8 @@ class ProbabilityFlow(Sampler):
 
     def schedule(self, perturbation):
         """The rows of the segments; the last row is the step to t = 0."""
-        ends = [flow.angle(perturbation, t) for t in (perturbation.times[-1], perturbation.times[0])]
-        angles = np.linspace(*ends, self.num_segments + 1)
+        last, first = (flow.angle(perturbation, t) for t in (perturbation.times[-1], perturbation.times[0]))
+        angles = np.linspace(last, first, self.num_segments + 1)
         t = perturbation.time_of(-2 * np.log(np.tan(angles)))
         t[[0, -1]] = perturbation.times[[-1, 0]]
         return ProbabilityFlowRow(s=np.append(t[1:], 0), t=t, stop=np.append(angles[1:], 0), start=angles)

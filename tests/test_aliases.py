@@ -57,3 +57,9 @@ def test_a_prediction_that_is_a_function_says_what_it_lacks():
 def half_of_x0(output, reading):
     x0 = output / 2
     return x0, (reading.x_t - reading.alpha * x0) / reading.sigma
+
+
+@pytest.mark.parametrize("name", ["data", "evaluation", "training", "visualization"])
+def test_every_part_is_there_without_an_import_of_its_own(name):
+    assert getattr(ud, name).__name__ == f"unified_diffusion.{name}"
+    assert name in dir(ud)

@@ -1,5 +1,6 @@
 """DDPM and NCSN as one model: the two differ only in how they destroy data, x_t = alpha(t) x_0 + sigma(t) eps."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 from unified_diffusion import (
@@ -20,7 +21,10 @@ from unified_diffusion.denoiser import Denoiser, Prediction
 from unified_diffusion.errors import UserError
 from unified_diffusion.version import __version__
 
+_LAZY_MODULES = ("data", "evaluation", "training", "visualization")
+
 if TYPE_CHECKING:
+    from unified_diffusion import data, evaluation, training, visualization
     from unified_diffusion.runs.run import Run, open_run, train
 
 __all__ = [
@@ -32,6 +36,8 @@ __all__ = [
     "analytic",
     "codecs",
     "conditions",
+    "data",
+    "evaluation",
     "guidance",
     "inversion",
     "latents",
@@ -43,16 +49,20 @@ __all__ = [
     "perturbations",
     "samplers",
     "train",
+    "training",
+    "visualization",
 ]
 
 
 def __getattr__(name):
-    """Imports the names of `runs` when they are first asked for, since `runs` also imports Orbax, TFDS and grain."""
-    if name not in ("Run", "open_run", "train"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from unified_diffusion.runs import run
+    """Imports what brings Orbax, TFDS, grain or matplotlib along when it is first asked for."""
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"unified_diffusion.{name}")
+    if name in ("Run", "open_run", "train"):
+        from unified_diffusion.runs import run
 
-    return getattr(run, name)
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+# Without the bound, and the metrics and neighbours of samples: they would take half of such a run's time.
 TINY = [
     "--config=ddpm_toy.py",
     "--config.model.width=16",
@@ -21,6 +22,9 @@ TINY = [
     "--config.sampling.batch_size=16",
     "--config.evaluation.num_levels=4",
     "--config.evaluation.num_examples=50",
+    "--config.evaluation.bound=false",
+    "--config.evaluation.features=none",
+    "--config.evaluation.neighbours=0",
 ]
 
 DIGITS = [

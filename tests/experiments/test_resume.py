@@ -16,9 +16,6 @@ STEPS = [
     "--config.training.steps=1200",
     "--config.training.checkpoint_every=100",
     "--config.training.sample_every=600",
-    "--config.evaluation.bound=false",
-    "--config.evaluation.features=none",
-    "--config.evaluation.neighbours=0",
 ]
 
 

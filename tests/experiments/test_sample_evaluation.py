@@ -85,7 +85,8 @@ def test_eval_draws_samples_that_are_not_there(finished, capsys):
 
 
 def test_points_are_measured_by_their_coordinates(tmp_path):
-    assert main([*TINY, "--config.training.steps=5", f"--workdir={tmp_path}"]) == 0
+    measured = ["--config.evaluation.features=auto", "--config.evaluation.neighbours=5"]
+    assert main([*TINY, *measured, "--config.training.steps=5", f"--workdir={tmp_path}"]) == 0
     result = report(tmp_path)
     assert {row["features"] for row in result["metrics"]} == {"pixels"}
     assert result["features"][0]["dimension"] == 2

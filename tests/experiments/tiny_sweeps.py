@@ -9,12 +9,7 @@ import time
 
 from tiny_runs import TINY, last_step
 
-TINY_SWEEP = [
-    *TINY,
-    "--config.evaluation.bound=false",
-    "--config.evaluation.features=none",
-    "--config.evaluation.neighbours=0",
-]
+TINY_SWEEP = [*TINY]
 
 
 class Sweep:

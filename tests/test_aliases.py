@@ -1,5 +1,7 @@
 """Names of 0.1 that stay for one release: each gives what its new name gives."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -63,3 +65,15 @@ def half_of_x0(output, reading):
 def test_every_part_is_there_without_an_import_of_its_own(name):
     assert getattr(ud, name).__name__ == f"unified_diffusion.{name}"
     assert name in dir(ud)
+
+
+def test_the_old_order_of_a_denoisers_arguments():
+    def network(x, noise_label, label=None, *, rngs=None):
+        return jnp.concatenate([x, x], axis=-1)
+
+    old = ud.Denoiser(network, DDPM(10), "v", True, "learned", VP(20), jnp.array([1]))
+    assert old.parameterization == V(scale_input=True, variance="learned")
+    assert (old.native, old.dropout_key) == (VP(20), None)
+    np.testing.assert_array_equal(old.label, [1])
+    assert dataclasses.replace(old, label=jnp.array([3])).condition.tolist() == [3]
+    assert ud.guidance.Guided(old, 2.0).label.tolist() == [1]

@@ -75,14 +75,14 @@ class Denoiser:
         network: Callable,
         perturbation: Perturbation,
         parameterization: Parameterization | str = "eps",
-        *,
-        native: Perturbation | None = None,
-        condition: Value = None,
-        dropout_key: Any = None,
-        prediction: Parameterization | str | None = None,
         scale_input: bool | None = None,
         variance: str | None = None,
+        native: Perturbation | None = None,
         label: Value = None,
+        dropout_key: Any = None,
+        *,
+        condition: Value = None,
+        prediction: Parameterization | str | None = None,
     ):
         options = {"scale_input": scale_input, "variance": variance}
         values = {
@@ -90,7 +90,7 @@ class Denoiser:
             "perturbation": perturbation,
             "parameterization": _resolved(parameterization if prediction is None else prediction, options),
             "native": native,
-            "condition": label if condition is None else condition,
+            "condition": condition if label is None else label,
             "dropout_key": dropout_key,
         }
         vars(self).update(values)

@@ -109,6 +109,11 @@ class Guided(Wrapper):
         """The value of the condition for calls that give none."""
         return self.denoiser.condition
 
+    @property
+    def label(self):
+        """Another name of `condition`."""
+        return self.condition
+
     def given(self, condition):
         """This denoiser with another value of its condition, such as class labels `[B]`."""
         return dataclasses.replace(self, denoiser=self.denoiser.given(condition))
@@ -193,7 +198,7 @@ class ClassifierGuided(Wrapper):
     def __call__(self, x_t, t, condition=None, *, label=None):
         """The guided `Prediction` for x_t `[B, ...]` at level t, one number or one per example `[B]`."""
         x_t = jnp.asarray(x_t)
-        label = _needed(self.label, condition, label, self.told, len(x_t))
+        label = _needed(self.label, condition, label, self.classifier.told, len(x_t))
         prediction = self.denoiser(x_t, t, label if self.conditional else None)
         gradient = self.scale * self.log_prob_gradient(x_t, t, label)
         alpha, sigma = (expand(level, x_t) for level in (self.perturbation.alpha(t), self.perturbation.sigma(t)))

@@ -139,7 +139,7 @@ MISTAKES = [
     ),
     (["--config=ddpm_digits.py", "--config.denoiser.prediction=epsilon"], "'eps'"),
     (["--config=ddpm_digits.py", "--config.perturbation.name=ncsn", "--config.perturbation.num_steps=1"], "sigmas"),
-    (["--config=ddpm_toy.py", "--config.training.flip=true"], "points"),
+    (["--config=ddpm_toy.py", "--config.training.flip=true"], "Points"),
     (
         [
             "--config=ddpm_digits.py",

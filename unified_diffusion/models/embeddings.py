@@ -69,7 +69,7 @@ class Conditioning(nnx.Module):
     def __call__(self, noise_label: ArrayLike, label: ArrayLike | None, batch: int) -> Float[Array, "{batch} width"]:
         """Returns the vector of each of `batch` examples; a scalar label holds for the whole batch.
 
-        A label above `num_classes` gives NaN, because no error can be raised under `jax.jit`.
+        A label below 0 or above `num_classes` gives NaN, because no error can be raised under `jax.jit`.
 
         Raises:
             UserError: a label is given to a network that was built without classes.
@@ -81,5 +81,6 @@ class Conditioning(nnx.Module):
                 raise UserError("a label was given to a network without classes: build it with num_classes > 0")
             return embedding
         label = jnp.broadcast_to(jnp.asarray(self.num_classes if label is None else label), (batch,))
+        label = jnp.where(label < 0, self.num_classes + 1, label)  # a negative index would count from the end
         chosen = self.classes[...].at[label].get(mode="fill", fill_value=jnp.nan)
         return embedding + chosen.astype(embedding.dtype)

@@ -15,7 +15,7 @@ class Chain(Perturbation):
     """A process over the integer levels t = 0 … num_steps, given by a table of them.
 
     The table is built in float64 and read in float32. A chain of one's own defines `table` (as a cached property),
-    `prior_sigma`, `scales` and `continuous`.
+    `num_steps`, `prior_sigma`, `scales` and `continuous`.
     """
 
     @property

@@ -83,6 +83,8 @@ class Continuous(Perturbation):
 
     def inverse(self, log_snr):
         """The t of a log-SNR, by bisection between t_min and 1."""
+        if not isinstance(log_snr, jax.Array):
+            log_snr = np.asarray(log_snr, np.float64)
         xp = namespace(log_snr)
         low = xp.zeros_like(log_snr) + xp.asarray(self.t_min, log_snr.dtype)
         high = xp.ones_like(log_snr)

@@ -230,7 +230,7 @@ def create(config, facts, initialise=initialise):
             f"config.objective.discretized = True is for images of 256 grey levels, and the codec {codec.name} has no "
             "grey levels: set it to false"
         )
-    _warn_of_clipping(config["sampler"], codec)
+    warn_of_clipping(experiment.sampler, codec)
     check_variance(
         model.denoiser(params), experiment.evaluation.variance(model.variance), "config.evaluation.bound_variance"
     )
@@ -327,9 +327,9 @@ def _check_guidance(sampling, reading, training, num_classes):
             raise UserError(f"config.sampling.label = {sampling.label}: the classes are 0 to {num_classes - 1}")
 
 
-def _warn_of_clipping(sampler, codec):
+def warn_of_clipping(sampler, codec):
     """Logs a warning where the sampler clips x_0 to a range that the codec does not have."""
-    if sampler.get("clip_x0") and codec.clip_range != (-1.0, 1.0):
+    if vars(sampler).get("clip_x0") and codec.clip_range != (-1.0, 1.0):
         lies = "has no range" if codec.clip_range is None else f"lies in {list(codec.clip_range)}"
         _log.warning(
             "config.sampler.clip_x0 = True clips x_0 to [-1, 1], but x_0 of the codec %s %s: set it to false",

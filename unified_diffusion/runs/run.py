@@ -8,7 +8,7 @@ import numpy as np
 from unified_diffusion.denoiser import Denoiser
 from unified_diffusion.errors import UserError
 from unified_diffusion.runs import commands
-from unified_diffusion.runs.build import Experiment, create, load_data, outline, restored
+from unified_diffusion.runs.build import Experiment, create, load_data, outline, restored, warn_of_clipping
 from unified_diffusion.runs.folder import read_json, read_metrics, reopened, training_folder
 from unified_diffusion.runs.sampling import draw, prepared
 from unified_diffusion.samplers import Sampler
@@ -87,6 +87,7 @@ class Run:
         experiment = create(reopened(self.folder, overrides), read_json(self.folder, "data.json"), outline)
         if isinstance(sampler, Sampler):
             experiment = dataclasses.replace(experiment, sampler=sampler)
+            warn_of_clipping(sampler, experiment.codec)
         commands.refuse_classifier(experiment, self.folder)
         denoiser = experiment.sampled_denoiser(self.state)
         sampler = prepared(experiment, denoiser, self.data() if experiment.sampler.needs_data else None)

@@ -6,7 +6,7 @@ import json
 import jax
 import numpy as np
 
-from unified_diffusion.files import write_json
+from unified_diffusion.files import write_atomically, write_json
 from unified_diffusion.keys import named_key
 from unified_diffusion.runs.folder import keep_previous
 from unified_diffusion.runs.trajectory import write_trajectory
@@ -123,7 +123,8 @@ def write_samples(experiment, denoiser, step, workdir, dataset, reference=None):
     taken = []
     samples, labels = draw(experiment, denoiser, sampling.num_images, sampler, evaluations=taken)
     keep_previous(*files)
-    np.savez(archive, arr_0=samples, **({} if labels is None else {"labels": labels}))
+    arrays = {"arr_0": samples} if labels is None else {"arr_0": samples, "labels": labels}
+    write_atomically(archive, lambda file: np.savez(file, **arrays))
     save_png(experiment.codec.picture(samples, labels, reference, sampling.grid), png)
     if sampling.frames:
         write_trajectory(experiment, denoiser, sampler, strips, gif)

@@ -97,4 +97,7 @@ def parameters_of(target):
 
 
 def _frozen(value):
-    return tuple(value) if isinstance(value, list) else value
+    """The value with tuples in place of lists, at any depth: what a frozen dataclass holds can then be hashed."""
+    if isinstance(value, dict):
+        return {name: _frozen(item) for name, item in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -72,7 +72,7 @@ class AnalyticDPM(Sampler):
         if self.moments is not None and len(self.moments) != len(t):
             raise UserError(
                 f"AnalyticDPM has {len(self.moments)} moments for {len(t)} steps: "
-                "fit them again with sampler.fitted(denoiser, x0, key), or set moments=none"
+                "set moments=none, so that they are measured again"
             )
         at_s, at_t = perturbation.exact(s), perturbation.exact(t)
         share = -np.expm1(at_t.log_snr - at_s.log_snr)

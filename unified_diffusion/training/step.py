@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unified_diffusion.data.scaling import dequantize, to_model
+from unified_diffusion.codecs import Images, Points
 from unified_diffusion.keys import fold_name
 from unified_diffusion.objectives import as_objective
 from unified_diffusion.training.state import TrainState
@@ -28,12 +28,12 @@ def make_train_step(model, objective, optimizer, *, ema_decay=0.9999, dequantize
     means of the metrics that `objective.logged` names.
     """
     objective = as_objective(objective)
-    encode, dequantized_x0 = (to_model, dequantize) if codec is None else (codec.encode, codec.dequantize)
 
     def train_step(state, batch, key):
         step_key = jax.random.fold_in(key, state.step)
         data_key, loss_key, dropout_key = jax.random.split(step_key, 3)
-        x0 = dequantized_x0(batch["x0"], data_key) if dequantized else encode(batch["x0"])
+        coded = codec or (Images() if batch["x0"].dtype == jnp.uint8 else Points())
+        x0 = coded.dequantize(batch["x0"], data_key) if dequantized else coded.encode(batch["x0"])
         condition = model.condition.of(batch)
         if label_dropout:
             condition = model.condition.drop(condition, fold_name(step_key, "label dropout"), label_dropout)

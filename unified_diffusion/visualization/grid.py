@@ -5,6 +5,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from unified_diffusion.files import write_atomically
+
 
 def image_grid(images, columns=None, min_side=32, gap=2):
     """Returns one picture `[H, W, 3]` of uint8 with all images in a grid.
@@ -32,14 +34,15 @@ def image_grid(images, columns=None, min_side=32, gap=2):
 
 
 def save_png(picture, path):
-    """Writes a picture, uint8 `[H, W, 3]`, to a PNG file."""
-    Image.fromarray(picture).save(path)
+    """Writes a picture, uint8 `[H, W, 3]`, to a PNG file, whole or not at all."""
+    write_atomically(path, lambda file: Image.fromarray(picture).save(file, "PNG"))
 
 
 def save_gif(pictures, path, milliseconds):
-    """Writes pictures, uint8 `[H, W, 3]` each, to a GIF file as an animation that repeats.
+    """Writes pictures, uint8 `[H, W, 3]` each, to a GIF file as an animation that repeats, whole or not at all.
 
     `milliseconds` has the time for which each picture is shown.
     """
     first, *others = map(Image.fromarray, pictures)
-    first.save(path, save_all=True, append_images=others, duration=list(milliseconds), loop=0)
+    how = {"save_all": True, "append_images": others, "duration": list(milliseconds), "loop": 0}
+    write_atomically(path, lambda file: first.save(file, "GIF", **how))

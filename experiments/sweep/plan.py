@@ -123,8 +123,8 @@ def parse_grid(text, option="grid"):
 def run_name(overrides, taken=()):
     """A folder's name made of overrides: "objective.weighting=vlb,seed=0"; "base" if there are none.
 
-    Characters that some file systems do not take become "-". A name that is too long, or taken but for its case, ends in
-    a hash.
+    Characters that some file systems do not take become "-". A name that is too long, or taken but for its case, ends
+    in a hash.
     """
     text = ",".join(f"{field}={_spelled(value)}" for field, value in overrides.items()) or "base"
     name = re.sub(r"[^A-Za-z0-9._=,+()\-]+", "-", text)

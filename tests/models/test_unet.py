@@ -153,7 +153,7 @@ def test_remat_changes_no_value_and_no_gradient(randomise):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_jvp_vmap_and_scan(randomise, remat):
     graph, state = nnx.split(randomise(lambda: tiny(remat=remat)))
     direction = jax.random.normal(jax.random.key(2), X.shape)
@@ -185,7 +185,7 @@ def test_jvp_vmap_and_scan(randomise, remat):
         ((8, 8, 1), {"channels": 32, "multipliers": (1, 2, 2), "attention_resolutions": (4,)}),
         ((28, 28, 1), {"channels": 48, "multipliers": (1, 2, 2), "attention_resolutions": (14, 7)}),
         ((7, 5, 2), {"channels": 6, "multipliers": (1,), "attention_resolutions": ()}),
-        ((16, 24, 3), {"multipliers": (1, 2, 3, 4), "out_channels": 6}),
+        pytest.param((16, 24, 3), {"multipliers": (1, 2, 3, 4), "out_channels": 6}, marks=pytest.mark.slow),
     ],
 )
 def test_output_shape(shape, options):

@@ -144,7 +144,7 @@ def test_a_learned_variance_lies_between_small_and_large(process, prediction):
     np.testing.assert_allclose(under.log_variance, fraction * large + (1 - fraction) * small, rtol=2e-6)
 
 
-@pytest.mark.parametrize("process", [DDPM(12, beta_end=0.3), NCSN()])
+@pytest.mark.parametrize("process", [DDPM(12, beta_end=0.3), pytest.param(NCSN(), marks=pytest.mark.slow)])
 def test_ancestral_sampling_at_the_ends_of_the_learned_range(process):
     """v = 1 samples as large, v = -1 as small; in long steps, too."""
     for v, choice in ((1.0, "large"), (-1.0, "small")):

@@ -46,7 +46,7 @@ class Counting:
         self.calls += 1
 
 
-@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 5])
 @pytest.mark.parametrize(
     "sampler",
     [

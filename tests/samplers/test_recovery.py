@@ -67,8 +67,17 @@ def check(parts, process, sampler, shape):
     np.testing.assert_allclose(stds, expected, rtol=0.03)
 
 
-@pytest.mark.parametrize("variance", ["large", "small"])
-@pytest.mark.parametrize("process", [COSINE, LINEAR, LADDER], ids=["cosine", "linear", "ncsn"])
+@pytest.mark.parametrize(
+    ("process", "variance"),
+    [
+        pytest.param(COSINE, "large", id="cosine-large", marks=pytest.mark.slow),
+        pytest.param(COSINE, "small", id="cosine-small"),
+        pytest.param(LINEAR, "large", id="linear-large", marks=pytest.mark.slow),
+        pytest.param(LINEAR, "small", id="linear-small", marks=pytest.mark.slow),
+        pytest.param(LADDER, "large", id="ncsn-large"),
+        pytest.param(LADDER, "small", id="ncsn-small"),
+    ],
+)
 def test_ancestral_with_every_step(process, variance):
     check(PLANE, process, Ancestral(variance=variance, clip_x0=False), (2,))
 
@@ -79,8 +88,15 @@ def test_ancestral_with_strides(process, variance):
     check(LINE, process, Ancestral(num_steps=290, variance=variance, clip_x0=False), (1,))
 
 
-@pytest.mark.parametrize("denoise", [True, False])
-@pytest.mark.parametrize("process", [FEW, FEW_DDPM], ids=["ncsn", "ddpm"])
+@pytest.mark.parametrize(
+    ("process", "denoise"),
+    [
+        pytest.param(FEW, True, id="ncsn-True"),
+        pytest.param(FEW, False, id="ncsn-False", marks=pytest.mark.slow),
+        pytest.param(FEW_DDPM, True, id="ddpm-True", marks=pytest.mark.slow),
+        pytest.param(FEW_DDPM, False, id="ddpm-False"),
+    ],
+)
 def test_annealed_langevin(process, denoise):
     check(LINE, process, dataclasses.replace(LANGEVIN, denoise=denoise), (1,))
 

@@ -36,11 +36,15 @@ def read_config(config):
 def shipped_configs():
     """The folder `experiments/configs`, whose files a config's bare name is looked up in.
 
-    The package `experiments` is found without importing it; where it is not installed the folder does not exist.
+    A folder `experiments` without such configs that stands earlier on the Python path does not hide it. Where the
+    programs are not installed the folder does not exist.
     """
-    spec = importlib.util.find_spec("experiments")
+    try:
+        spec = importlib.util.find_spec("experiments.configs")
+    except ModuleNotFoundError:
+        spec = None
     folders = spec.submodule_search_locations if spec else None
-    return Path(folders[0] if folders else "experiments") / "configs"
+    return Path(folders[0] if folders else "experiments/configs")
 
 
 def read_module(option, name, folder, function):
